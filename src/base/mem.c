@@ -1,0 +1,54 @@
+/* The heap, with a switch that lets tests make the n-th allocation fail. */
+#include "base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Process-wide because the heap is; written by tests, counted by everyone. */
+static struct {
+    size_t calls;
+    size_t fail_at; /* 0 = never */
+} heap;
+
+static int is_failing(void)
+{
+    heap.calls++;
+    return heap.fail_at != 0 && heap.calls >= heap.fail_at;
+}
+
+void *mem_alloc(size_t size)
+{
+    return is_failing() ? NULL : malloc(size);
+}
+
+void *mem_calloc(size_t n, size_t size)
+{
+    return is_failing() ? NULL : calloc(n, size);
+}
+
+void *mem_resize(void *p, size_t n, size_t size)
+{
+    return is_failing() ? NULL : reallocarray(p, n, size);
+}
+
+void mem_free(void *p)
+{
+    free(p);
+}
+
+void mem_copy(void *to, const void *from, size_t n)
+{
+    if (n > 0) {
+        memcpy(to, from, n);
+    }
+}
+
+void mem_fail_from(size_t nth)
+{
+    heap.fail_at = nth == 0 ? 0 : heap.calls + nth;
+}
+
+size_t mem_calls(void)
+{
+    return heap.calls;
+}

@@ -1,0 +1,52 @@
+/* compile/compile.h: objects to shards. Incremental: told of each change of the store, it remembers
+ * which shards that may touch and compiles just those. Each shard is a pure function of the store
+ * and the options, so that the result never depends on the order in which things came.
+ * Context: controller and the offline commands. */
+#pragma once
+
+#include "model/diag.h"
+#include "model/store.h"
+#include "snapshot/write.h"
+
+struct compile_options {
+    struct str controller; /* spec.controller of the classes that are ours;
+                              "lintel.dev/ingress-controller" unless --controller-class */
+    struct str
+        ingress_class; /* --ingress-class: value of the legacy annotation that is ours; "lintel" */
+    bool is_class_by_name;                         /* --ingress-class-by-name */
+    bool is_classless_watched;                     /* --watch-ingress-without-class */
+    bool is_external_name_disabled;                /* --disable-svc-external-name */
+    struct str default_namespace, default_service; /* --default-backend-service; empty = none; its
+                                                      first port is used */
+};
+
+struct compile;
+
+/* Borrows store and options for its life; listens to the store from now on and takes in what is
+ * already there. */
+enum err compile_new(struct store *store, const struct compile_options *options,
+                     struct compile **ret);
+void compile_free(struct compile *c); /* c may be NULL */
+
+/* A finished shard (snap_shard.is_deleted included) whose bytes differ from what was emitted last
+ * for its key. Valid during the call. */
+typedef enum err compile_shard_fn(void *arg, const struct snap_shard *shard);
+
+/* Compiles what is dirty and emits it. E_OK with no call: nothing changed. On an error from emit or
+ * E_NOMEM, whatever was not emitted stays dirty for the next call. */
+enum err compile_run(struct compile *c, compile_shard_fn *emit, void *arg);
+/* True when compile_run() has something to do. */
+bool compile_is_dirty(const struct compile *c);
+
+/* All present diagnostics, in a deterministic order. Kept from run to run: only those of recompiled
+ * shards are made anew. */
+void compile_each_diag(const struct compile *c, diag_fn *fn, void *arg);
+/* Called once for each diagnostic that a run added (for the log). NULL turns it off. */
+void compile_on_diag(struct compile *c, diag_fn *fn, void *arg);
+
+/* True when this Ingress is ours by its class; *ret_why is a short static text either way. */
+bool compile_is_ours(const struct compile *c, const struct ingress *ingress, const char **ret_why);
+
+/* The names that ExternalName Services in use need resolved; called with each one (lower case). */
+typedef void compile_name_fn(void *arg, struct str name);
+void compile_each_external_name(const struct compile *c, compile_name_fn *fn, void *arg);

@@ -1,0 +1,83 @@
+/* Plain TCP. */
+#include "event/transport.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static enum err err_of_errno(void)
+{
+    switch (errno) {
+    case EAGAIN:
+        return E_AGAIN;
+    case EPIPE:
+    case ECONNRESET:
+        return E_CLOSED;
+    default:
+        return E_SYS;
+    }
+}
+
+static enum err plain_receive(struct transport *t, void *p, size_t room, size_t *ret_n)
+{
+    ssize_t n = recv(t->watch.fd, p, room, 0);
+    if (n > 0) {
+        *ret_n = (size_t)n;
+        return E_OK;
+    }
+    return n == 0 ? E_CLOSED : err_of_errno();
+}
+
+static enum err plain_send(struct transport *t, struct iovec *parts, int part_n, size_t *ret_n)
+{
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = (size_t)part_n};
+    size_t total = 0;
+    for (int i = 0; i < part_n; i++) {
+        total += parts[i].iov_len;
+    }
+    ssize_t n = part_n == 1 ? send(t->watch.fd, parts[0].iov_base, total, MSG_NOSIGNAL)
+                            : sendmsg(t->watch.fd, &message, MSG_NOSIGNAL);
+    *ret_n = n < 0 ? 0 : (size_t)n;
+    if (n < 0) {
+        return err_of_errno();
+    }
+    return *ret_n == total ? E_OK : E_AGAIN;
+}
+
+static void plain_finish(struct transport *t)
+{
+    (void)shutdown(t->watch.fd, SHUT_WR); /* the peer may be gone already */
+}
+
+static void plain_close(struct transport *t, bool has_reset)
+{
+    int fd = t->watch.fd;
+    if (fd < 0) {
+        return;
+    }
+    if (has_reset) {
+        struct linger linger = {.l_onoff = 1, .l_linger = 0};
+        (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)); /* best effort */
+    }
+    /* No epoll_ctl: a descriptor that nobody else holds leaves epoll when it is closed. Events of
+     * this tick that are still to come are dropped by loop_forget(). */
+    loop_forget(t->loop, &t->watch);
+    (void)close(fd);
+}
+
+static const struct transport_ops plain_ops = {
+    .receive = plain_receive,
+    .send = plain_send,
+    .finish = plain_finish,
+    .close = plain_close,
+};
+
+enum err transport_plain_open(struct transport *t, struct loop *loop, int fd, watch_fn *on_event)
+{
+    *t = (struct transport){.watch = {.fd = -1}, .loop = loop, .ops = &plain_ops};
+    enum err e = loop_watch(loop, &t->watch, fd, on_event);
+    if (e != E_OK) {
+        (void)close(fd); /* ours by contract */
+    }
+    return e;
+}

@@ -1,0 +1,31 @@
+/* event/transport.h: a byte stream over a watched socket. Plain TCP here; TLS is another set of ops
+ * with the same contract, so the protocols above never know. */
+#pragma once
+
+#include "event/loop.h"
+
+#include <sys/uio.h>
+
+struct transport;
+
+struct transport_ops {
+    /* At least one byte into p. *ret_n < room says: drained, wait for the next event.
+     * Errors: E_AGAIN, E_CLOSED (end of stream), E_SYS (reset and the like). */
+    enum err (*receive)(struct transport *t, void *p, size_t room, size_t *ret_n);
+    /* Sends what fits now. E_OK with *ret_n = everything, or E_AGAIN with *ret_n = what went (the
+     * rest after EPOLLOUT). Errors: E_CLOSED, E_SYS. */
+    enum err (*send)(struct transport *t, struct iovec *parts, int part_n, size_t *ret_n);
+    /* No more bytes from us; reading goes on. */
+    void (*finish)(struct transport *t);
+    /* Unwatches and closes. has_reset: the peer shall see a reset, not a clean end. */
+    void (*close)(struct transport *t, bool has_reset);
+};
+
+struct transport {
+    struct watch watch; /* first: the owner's watch_fn gets at the transport through it */
+    struct loop *loop;
+    const struct transport_ops *ops;
+};
+
+/* Takes fd (closed on failure too): watches it edge-triggered. Errors: E_SYS. */
+enum err transport_plain_open(struct transport *t, struct loop *loop, int fd, watch_fn *on_event);

@@ -1,0 +1,54 @@
+/* http/message.h: requests and responses without a protocol version: what HTTP/1, HTTP/2 and HTTP/3
+ * are parsed into and emitted from. All strs are borrowed from whoever made the message; they are
+ * valid during the call that carries it. */
+#pragma once
+
+#include "wire/field.h"
+#include "wire/ip.h"
+
+enum http_body {
+    HTTP_BODY_NONE,   /* the message has no body */
+    HTTP_BODY_LENGTH, /* body_n bytes, told in advance; 0 is possible */
+    HTTP_BODY_STREAM, /* until it ends */
+};
+
+/* The client connection a request came on; lives as long as the connection. */
+struct http_peer {
+    struct ip ip;
+    uint16_t port;       /* the client's */
+    uint16_t local_port; /* ours */
+    bool is_tls;
+    struct str listener; /* name */
+};
+
+struct http_request {
+    struct str head; /* the bytes that all strs below point into: copy it, shift them */
+    struct str method;
+    struct str authority;       /* host[:port] as received; may be empty in HTTP/1.0 */
+    struct str target;          /* path and query as received, in origin form; "*" */
+    const struct field *fields; /* without pseudo-fields; includes host when the protocol had it */
+    uint32_t field_n;
+    enum http_body body;
+    uint64_t body_n;
+    uint8_t version;  /* 10, 11, 20, 30: for logs only */
+    bool is_head;     /* method HEAD: the response has no body */
+    bool has_upgrade; /* asks to switch protocols */
+    const struct http_peer *peer;
+};
+
+struct http_response {
+    uint16_t status;
+    const struct field *fields;
+    uint32_t field_n;
+    enum http_body
+        body; /* NONE: content-length among the fields is forwarded as it is (HEAD, 304) */
+    uint64_t body_n;
+    bool is_last; /* our side: no further request on this connection after it */
+};
+
+/* The value of the first field of that id, or name for FIELD_OTHER; false when there is none. */
+bool http_field_get(const struct field *fields, uint32_t n, enum field_name id, struct str *ret);
+bool http_field_find(const struct field *fields, uint32_t n, struct str name, struct str *ret);
+/* Fields that end at a proxy: RFC 9110 section 7.6.1, plus those that Connection names
+ * (is_named_by_connection()). */
+bool http_field_is_hop_by_hop(enum field_name id);

@@ -1,0 +1,5 @@
+/* Entry point of the lintel-worker executable. */
+int main(void)
+{
+    return 0;
+}

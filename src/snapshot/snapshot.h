@@ -1,0 +1,62 @@
+/* snapshot/snapshot.h: from an untrusted descriptor to the state that requests are routed by; the
+ * only door for configuration. A segment is mapped, verified step by step, then applied whole or
+ * not at all. Not here: writing segments (write.h), meaning (schema.h), matching (route/). */
+#pragma once
+
+#include "base/err.h"
+#include "base/hash.h"
+#include "snapshot/schema.h"
+
+/* One mapped piece. Counted: the state holds one reference for each live shard in it, a request
+ * holds one while it uses a route of it. */
+struct snapshot_segment;
+
+/* Why a segment was refused, for one log line. */
+struct snapshot_fault {
+    const char *what; /* static text */
+    uint32_t shard;   /* index in the table, or UINT32_MAX when it concerns the whole */
+};
+
+/* Maps fd and checks the header. When is_sealed_needed, fd must be a memfd that can no longer be
+ * written or resized. Borrows fd. Errors: E_PROTO, E_LIMIT (> max_bytes), E_REFUSED (not sealed),
+ * E_NOMEM, E_SYS. Context: any; O(1). */
+enum err snapshot_segment_map(int fd, size_t max_bytes, bool is_sealed_needed,
+                              struct snapshot_segment **ret, struct snapshot_fault *fault);
+/* The same over bytes that stay valid and unchanged; for files read whole, tests and fuzzing. */
+enum err snapshot_segment_borrow(const void *p, size_t n, struct snapshot_segment **ret,
+                                 struct snapshot_fault *fault);
+/* Checks about budget_bytes more. E_OK: all of it is verified; E_AGAIN: call again; E_PROTO: never
+ * use it, fault says why. */
+enum err snapshot_segment_verify(struct snapshot_segment *s, size_t budget_bytes,
+                                 struct snapshot_fault *fault);
+struct snapshot_segment *snapshot_segment_ref(struct snapshot_segment *s);
+void snapshot_segment_unref(struct snapshot_segment *s); /* s may be NULL */
+const struct snap_header *snapshot_segment_header(const struct snapshot_segment *s);
+/* Shard i of a mapped segment, 0 <= i < header.shard_n; only after verification. */
+const struct snap_shard *snapshot_segment_shard(const struct snapshot_segment *s, uint32_t i);
+
+/* The state: every live shard by (kind, key). */
+struct snapshot {
+    struct map shards;   /* of struct snapshot_entry */
+    uint64_t generation; /* 0 = nothing applied yet */
+};
+
+struct snapshot_entry {
+    const struct snap_shard *shard;
+    struct snapshot_segment *segment;
+};
+
+/* Called for each shard that the segment adds, changes or deletes, after the whole state has
+ * changed; shard is NULL for a deletion. key stays valid during the call only. */
+typedef void snapshot_change_fn(void *arg, enum snap_kind kind, struct str key,
+                                const struct snapshot_entry *entry);
+
+void snapshot_init(struct snapshot *s);
+void snapshot_fini(struct snapshot *s);
+/* Applies a verified segment. Takes nothing: keeps its own references. Errors, with the state as it
+ * was: E_REFUSED (s->generation is not in [base_generation, generation)), E_NOMEM. */
+enum err snapshot_apply(struct snapshot *s, struct snapshot_segment *segment,
+                        snapshot_change_fn *on_change, void *arg);
+/* NULL when there is none. hash = hash_str(key). */
+const struct snapshot_entry *snapshot_find(const struct snapshot *s, enum snap_kind kind,
+                                           struct str key, uint64_t hash);

@@ -1,0 +1,73 @@
+/* stats/stats.h: counters in shared memory. The supervisor makes the area; each worker writes its
+ * own page, the controller reads them all; a restarted worker goes on in the same page, so counters
+ * never fall. Single writer, relaxed atomics: an increment is one plain add. */
+#pragma once
+
+#include "base/err.h"
+#include "base/limits.h"
+#include "base/reason.h"
+
+#include <stdalign.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
+typedef _Atomic uint64_t stats_value;
+
+struct stats_page {
+    alignas(64) stats_value pid; /* of the worker, 0 = not running */
+    stats_value restarts;        /* written by the supervisor */
+#define COUNTER(field, type, metric, labels, help) stats_value field;
+#include "stats/counters.def"
+#undef COUNTER
+    stats_value reasons[REASONS_N]; /* responses of Lintel's own, and cut-off requests, by reason */
+};
+
+struct stats_area {
+    uint32_t magic, bytes; /* STATS_MAGIC, sizeof(struct stats_area) */
+    uint32_t worker_n;
+    stats_value supervisor_pid, controller_pid; /* written by the supervisor */
+    stats_value controller_restarts;
+    stats_value generation;              /* newest that the controller published */
+    stats_value generation_published_us; /* wall clock */
+    stats_value is_draining;             /* 1 once SIGTERM has come */
+    struct stats_page workers[WORKERS_MAX];
+};
+#define STATS_MAGIC 0x4c4e5354U
+
+/* A new area in a memfd that survives exec. The supervisor keeps both. Errors: E_SYS. */
+enum err stats_create(uint32_t worker_n, struct stats_area **ret, int *ret_fd);
+/* Maps an inherited one. Errors: E_PROTO, E_SYS. */
+enum err stats_open(int fd, struct stats_area **ret);
+void stats_close(struct stats_area *s);
+
+/* Only by the page's writer. */
+static inline void stats_add(stats_value *v, uint64_t n)
+{
+    atomic_store_explicit(v, atomic_load_explicit(v, memory_order_relaxed) + n,
+                          memory_order_relaxed);
+}
+
+static inline void stats_sub(stats_value *v, uint64_t n)
+{
+    atomic_store_explicit(v, atomic_load_explicit(v, memory_order_relaxed) - n,
+                          memory_order_relaxed);
+}
+
+static inline void stats_set(stats_value *v, uint64_t n)
+{
+    atomic_store_explicit(v, n, memory_order_relaxed);
+}
+
+static inline uint64_t stats_get(const stats_value *v)
+{
+    return atomic_load_explicit(v, memory_order_relaxed);
+}
+
+/* The table of counters.def, for whoever prints it. */
+struct stats_counter {
+    const char *metric, *labels, *help;
+    bool is_gauge;
+    uint32_t offset; /* of the stats_value in struct stats_page */
+};
+extern const struct stats_counter stats_counters[];
+extern const uint32_t stats_counter_n;

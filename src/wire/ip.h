@@ -1,0 +1,28 @@
+/* wire/ip.h: IP addresses and prefixes as bytes. */
+#pragma once
+
+#include "base/buf.h"
+
+struct ip {
+    uint8_t family;    /* 4 or 6 */
+    uint8_t bytes[16]; /* network byte order; IPv4 in the first four, the rest zero */
+};
+
+enum { IP_TEXT_MAX = 46 };
+
+/* Strict: no leading zeros, no zone, no blanks. Errors: E_PROTO. */
+enum err ip_parse(struct str text, struct ip *ret);
+/* The canonical text (RFC 5952), without NUL. */
+void ip_emit(struct wr *w, const struct ip *ip);
+bool ip_is_loopback(const struct ip *ip);
+/* Link-local, unspecified or multicast: never an endpoint. */
+bool ip_is_unusable(const struct ip *ip);
+int ip_cmp(const struct ip *a, const struct ip *b);
+
+struct ip_prefix {
+    struct ip ip; /* host bits are zero */
+    uint8_t bits;
+};
+/* "a.b.c.d/n", "x::/n" or a bare address (full length). Errors: E_PROTO. */
+enum err ip_prefix_parse(struct str text, struct ip_prefix *ret);
+bool ip_prefix_has(const struct ip_prefix *p, const struct ip *ip);
