@@ -1,0 +1,8 @@
+/* cli/help.h: --help: plain text, at most 80 columns. */
+#pragma once
+
+#include "base/buf.h"
+#include "cli/table.h"
+
+/* Of lintel itself when c is NULL. */
+void cli_help_emit(struct buf *out, const struct cli_command *c);

@@ -1,0 +1,16 @@
+/* cli/value.h: the types of option values: what is right, and how to say what is wrong. */
+#pragma once
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "cli/table.h"
+
+/* Checks text for option o and gives its number (see struct cli_value; 0 for plain texts).
+ * On E_PROTO the reason and the way to mend it are added to error: "a port is a number from ...".
+ */
+enum err cli_value_parse(const struct cli_option *o, struct str text, uint64_t *ret_number,
+                         struct buf *error);
+/* "250ms", "10s", "1m30s", "2h" or a bare number of seconds. Errors: E_PROTO, also on overflow. */
+enum err cli_duration_parse(struct str text, usec_t *ret);
+/* "10.0.0.1:80", "[::1]:80" or "localhost:80". ret_host has no brackets. Errors: E_PROTO. */
+enum err cli_host_port_parse(struct str text, struct str *ret_host, uint16_t *ret_port);
