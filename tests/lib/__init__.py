@@ -1,0 +1,1 @@
+"""Shared by the whole-program tests: manifests, Lintel processes, clients, backends, load."""

@@ -1,0 +1,42 @@
+"""Looking at processes through /proc, by id only."""
+import os
+
+
+def read_status(pid):
+    """/proc/<pid>/status as a dict."""
+    with open(f"/proc/{pid}/status", encoding="utf-8") as file:
+        return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+
+
+def is_alive(pid):
+    """False for a process that is gone, or dead and not yet reaped."""
+    try:
+        return not read_status(pid)["State"].startswith(("Z", "X"))
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def parent_of(pid):
+    try:
+        return int(read_status(pid)["PPid"])
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def children_of(pid):
+    """Live children, in order of their ids."""
+    return sorted(int(name) for name in os.listdir("/proc")
+                  if name.isdigit() and parent_of(name) == pid and is_alive(name))
+
+
+def program_of(pid):
+    """Name of the executable; by its command line when the link may not be read."""
+    try:
+        return os.path.basename(os.readlink(f"/proc/{pid}/exe"))
+    except OSError:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return os.path.basename(file.read().split(b"\0")[0].decode())
+
+
+def descriptor_count(pid):
+    return len(os.listdir(f"/proc/{pid}/fd"))
