@@ -1,7 +1,7 @@
 /* A command line to values: one pass over argv, driven by the tables. */
 #include "cli/args.h"
 
-#include "cli/nearest.h"
+#include "base/nearest.h"
 #include "cli/value.h"
 
 struct parser {

@@ -1,4 +1,4 @@
-/* cli/nearest.h: the nearest of several words to a mistyped one. */
+/* base/nearest.h: the nearest of several words to a mistyped one. */
 #pragma once
 
 #include "base/str.h"

@@ -1,5 +1,5 @@
 /* The nearest of several words to a mistyped one: restricted Damerau-Levenshtein distance. */
-#include "cli/nearest.h"
+#include "base/nearest.h"
 
 enum { WORD_MAX = 63 };
 
