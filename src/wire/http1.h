@@ -9,16 +9,16 @@
 /* Why a message was refused; h1_fault_text() for logs and counters. */
 enum h1_fault {
     H1_FAULT_NONE = 0,
-    H1_FAULT_METHOD,        /* request line: not a token, or empty */
-    H1_FAULT_TARGET,        /* empty, control or non-ASCII bytes, or not origin/absolute/'*' form */
-    H1_FAULT_VERSION,       /* not HTTP/1.0 or HTTP/1.1 in exactly that form */
-    H1_FAULT_STATUS,        /* response line */
-    H1_FAULT_LINE_END,      /* bare CR, bare LF, NUL */
-    H1_FAULT_FIELD_NAME,    /* not a token, blank before the colon, no colon */
+    H1_FAULT_METHOD,     /* request line: not a token, or empty */
+    H1_FAULT_TARGET,     /* empty, control or non-ASCII bytes, '#', or not the form of its method */
+    H1_FAULT_VERSION,    /* not HTTP/1.0 or HTTP/1.1 in exactly that form */
+    H1_FAULT_STATUS,     /* response line */
+    H1_FAULT_LINE_END,   /* bare CR, bare LF, NUL */
+    H1_FAULT_FIELD_NAME, /* not a token, blank before the colon, no colon */
     H1_FAULT_FIELD_VALUE,   /* control bytes */
     H1_FAULT_FOLDED,        /* obsolete line folding */
     H1_FAULT_HOST,          /* missing in HTTP/1.1, twice, or not a host[:port] */
-    H1_FAULT_LENGTH,        /* Content-Length: not digits, too large, differing values */
+    H1_FAULT_LENGTH,        /* Content-Length: not digits, over 2^63-1, a list or repeated */
     H1_FAULT_TE_AND_LENGTH, /* both Transfer-Encoding and Content-Length */
     H1_FAULT_TE,            /* Transfer-Encoding other than exactly "chunked", or in HTTP/1.0 */
     H1_FAULT_TOO_MANY_FIELDS,
@@ -35,8 +35,9 @@ struct h1_scan {
 };
 /* Looks at p[s->at..n). E_OK: the head is the first *ret_head_n bytes (blank line included);
  * E_AGAIN: not all there; E_PROTO: cannot become a head (the first byte is not one a request or
- * status line begins with, or a NUL or bare CR was seen). Each byte is looked at once over all
- * calls. */
+ * status line begins with, or a NUL, bare CR or bare LF was seen). Each byte is looked at once over
+ * all calls. One empty line before the first line belongs to the head (RFC 9112 section 2.2); a
+ * second one is E_PROTO. */
 enum err h1_head_scan(struct h1_scan *s, const char *p, size_t n, size_t *ret_head_n);
 
 /* How the length of the body is told. RFC 9112 section 6.3. */
@@ -49,7 +50,7 @@ enum h1_body {
 
 struct h1_request {
     struct str method, target; /* target as received */
-    struct str host;           /* Host field value, or the authority of an absolute target */
+    struct str host;           /* Host field value, or the authority of the target */
     uint8_t minor;             /* HTTP/1.minor */
     bool is_keep_alive;        /* by version and Connection */
     bool has_upgrade;          /* Connection: upgrade, and an Upgrade field */
@@ -60,7 +61,10 @@ struct h1_request {
 };
 
 /* Parses a whole head (h1_head_scan()). All strs point into p. fields has room for field_max.
- * Errors: E_PROTO with *ret_fault; nothing else is written then. */
+ * The target is in origin or absolute form; "*" with OPTIONS only; host:port with CONNECT only (its
+ * host is the target): the caller says what it does not serve. host is empty or one that
+ * host_parse() takes. Errors: E_PROTO with *ret_fault; of the outputs only fields may be written
+ * then. */
 enum err h1_request_parse(const char *p, size_t n, struct field *fields, uint32_t field_max,
                           struct h1_request *ret, enum h1_fault *ret_fault);
 
@@ -74,7 +78,7 @@ struct h1_response {
     uint32_t field_n;
 };
 
-/* As above. is_head: the request was HEAD. */
+/* As above, but no empty line before the status line. is_head: the request was HEAD. */
 enum err h1_response_parse(const char *p, size_t n, bool is_head, struct field *fields,
                            uint32_t field_max, struct h1_response *ret, enum h1_fault *ret_fault);
 
@@ -94,9 +98,9 @@ struct h1_chunked {
         H1_CHUNK_DONE
     } state;
     uint64_t left;   /* data bytes of this chunk still to come */
-    uint32_t line_n; /* bytes of the present size line or of the trailer section */
+    uint32_t line_n; /* bytes of the present size line or of the trailer section, CRLF included */
     uint8_t digit_n;
-    uint8_t trailer_state;
+    uint8_t place; /* within an extension or the trailer section */
 };
 /* Consumes bytes from *p up to the next run of data. E_OK: *ret_data is such a run (maybe empty at
  * the end of the body: then c->state is H1_CHUNK_DONE and *p stands behind the last byte of the
