@@ -36,6 +36,10 @@ enum limit {
     UPSTREAM_TRIES_MAX = 3,
     ACCESS_LOG_BYTES_MAX = 256 * 1024,
 
+    /* supervisor */
+    LISTEN_BACKLOG = 4096,   /* cut by the kernel at net.core.somaxconn */
+    SEGMENTS_LIVE_MAX = 256, /* the controller keeps far fewer: about 2 log2 of the state's bytes */
+
     /* admin port */
     ADMIN_CONNECTIONS_MAX = 64,
 };
@@ -51,3 +55,11 @@ enum limit {
 #define TIMEOUT_UPSTREAM_WRITE   (60 * USEC_PER_SEC) /* between two successful writes */
 #define TIMEOUT_UPSTREAM_IDLE    (60 * USEC_PER_SEC)
 #define TIMEOUT_DRAIN            (240 * USEC_PER_SEC) /* in-flight requests after SIGTERM */
+#define TIMEOUT_CONTROLLER_EXIT  (5 * USEC_PER_SEC)  /* from its drain message to SIGKILL */
+#define TIMEOUT_DRAIN_MARGIN     (5 * USEC_PER_SEC)  /* for workers, past grace and drain time */
+
+/* A child that died: back at once, after the next death RESTART_DELAY_MIN later, then twice that
+ * ... up to RESTART_DELAY_MAX; all is forgiven once it has stayed up for RESTART_STABLE. */
+#define RESTART_DELAY_MIN (100 * USEC_PER_MS)
+#define RESTART_DELAY_MAX (10 * USEC_PER_SEC)
+#define RESTART_STABLE    (30 * USEC_PER_SEC)

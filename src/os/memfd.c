@@ -1,0 +1,62 @@
+/* Anonymous files. Old kernels do not know MFD_NOEXEC_SEAL and say EINVAL: asked again without. */
+#include "os/memfd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008U /* Linux 6.3 */
+#endif
+
+enum {
+    SEALS_SIZE = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL,
+    SEALS_ALL = SEALS_SIZE | F_SEAL_WRITE,
+};
+
+enum err memfd_make(const char *name, int *ret_fd)
+{
+    int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+    if (fd < 0 && errno == EINVAL) {
+        fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    }
+    if (fd < 0) {
+        return E_SYS;
+    }
+    *ret_fd = fd;
+    return E_OK;
+}
+
+enum err memfd_write(int fd, const void *p, size_t n)
+{
+    const char *at = p;
+    while (n > 0) {
+        ssize_t done = write(fd, at, n);
+        if (done < 0 && errno == EINTR) {
+            continue;
+        }
+        if (done <= 0) {
+            return E_SYS;
+        }
+        at += done;
+        n -= (size_t)done;
+    }
+    return E_OK;
+}
+
+enum err memfd_seal(int fd)
+{
+    return fcntl(fd, F_ADD_SEALS, SEALS_ALL) == 0 ? E_OK : E_SYS;
+}
+
+enum err memfd_seal_size(int fd)
+{
+    return fcntl(fd, F_ADD_SEALS, SEALS_SIZE) == 0 ? E_OK : E_SYS;
+}
+
+bool memfd_is_sealed(int fd)
+{
+    int seals = fcntl(fd, F_GET_SEALS);
+    return seals >= 0 && (seals & SEALS_ALL) == SEALS_ALL;
+}

@@ -1,0 +1,70 @@
+/* Reads /proc/PID/stat and /proc/PID/statm. Source: proc(5). */
+#include "os/proc.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/str.h"
+
+enum { PROC_FILE_BYTES = 1024, STAT_UTIME = 14, STAT_STIME = 15, STATM_RESIDENT = 2 };
+
+static enum err file_read(pid_t pid, const char *name, char *text, size_t cap, struct str *ret)
+{
+    char path[64];
+    (void)snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name); /* always fits */
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return errno == ENOENT ? E_NOTFOUND : E_SYS;
+    }
+    ssize_t n = read(fd, text, cap);
+    int saved = errno;
+    (void)close(fd); /* only read */
+    errno = saved;
+    if (n <= 0) {
+        return n == 0 || saved == ESRCH ? E_NOTFOUND : E_SYS;
+    }
+    *ret = str_make(text, (size_t)n);
+    return E_OK;
+}
+
+/* Field number of blank-separated text, the first is 1. */
+static bool field_get(struct str text, unsigned number, uint64_t *ret)
+{
+    struct str field = STR_EMPTY;
+    for (unsigned i = 0; i < number; i++) {
+        (void)str_cut(text, ' ', &field, &text); /* the last field has no blank behind it */
+    }
+    return str_to_u64(field, UINT64_MAX, ret);
+}
+
+/* Field 2 is the name in parentheses and may hold anything: fields count from the last ")". */
+static struct str stat_from_state(struct str stat)
+{
+    size_t at = stat.n;
+    while (at > 0 && stat.p[at - 1] != ')') {
+        at--;
+    }
+    return str_from(stat, at + 1); /* starts at field 3 */
+}
+
+enum err proc_usage_read(pid_t pid, struct proc_usage *ret)
+{
+    char stat_text[PROC_FILE_BYTES], statm_text[PROC_FILE_BYTES];
+    struct str stat, statm;
+    uint64_t user, system, resident, shared;
+    TRY(file_read(pid, "stat", stat_text, sizeof(stat_text), &stat));
+    TRY(file_read(pid, "statm", statm_text, sizeof(statm_text), &statm));
+    stat = stat_from_state(stat);
+    if (!field_get(stat, STAT_UTIME - 2, &user) || !field_get(stat, STAT_STIME - 2, &system) ||
+        !field_get(statm, STATM_RESIDENT, &resident) ||
+        !field_get(statm, STATM_RESIDENT + 1, &shared)) {
+        return E_PROTO;
+    }
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    uint64_t ticks = (uint64_t)sysconf(_SC_CLK_TCK);
+    *ret = (struct proc_usage){resident * page, shared * page,
+                               (user + system) * (USEC_PER_SEC / ticks)};
+    return E_OK;
+}

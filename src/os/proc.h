@@ -1,0 +1,16 @@
+/* os/proc.h: what /proc says about a process. */
+#pragma once
+
+#include "base/clock.h"
+#include "base/err.h"
+
+#include <sys/types.h>
+
+struct proc_usage {
+    uint64_t resident_bytes;
+    uint64_t shared_bytes; /* of these: files and shared memory, snapshots among them */
+    usec_t cpu;            /* user + system, in clock ticks of usually 10 ms */
+};
+
+/* Errors: E_NOTFOUND (no such process, or nothing to be seen of it), E_PROTO, E_SYS. */
+enum err proc_usage_read(pid_t pid, struct proc_usage *ret);

@@ -1,0 +1,104 @@
+/* The shared area of counters: a memfd whose size is sealed, so that nobody can cut it under the
+ * others' feet. */
+#include "stats/stats.h"
+
+#include <fcntl.h>
+#include <stddef.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "os/memfd.h"
+
+enum kind { counter = 0, gauge = 1 }; /* the words of counters.def */
+
+const struct stats_counter stats_counters[] = {
+#define COUNTER(field, type, metric, labels, help)                                                 \
+    {metric, labels, help, (type) == gauge, offsetof(struct stats_page, field)},
+#include "stats/counters.def"
+#undef COUNTER
+};
+const uint32_t stats_counter_n = sizeof(stats_counters) / sizeof(stats_counters[0]);
+
+static enum err area_map(int fd, struct stats_area **ret)
+{
+    void *p = mmap(NULL, sizeof(struct stats_area), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (p == MAP_FAILED) {
+        return E_SYS;
+    }
+    *ret = p;
+    return E_OK;
+}
+
+static enum err area_size(int fd)
+{
+    if (ftruncate(fd, sizeof(struct stats_area)) < 0) {
+        return E_SYS;
+    }
+    TRY(memfd_seal_size(fd));
+    return fcntl(fd, F_SETFD, 0) == 0 ? E_OK : E_SYS; /* survives exec */
+}
+
+enum err stats_create(uint32_t worker_n, struct stats_area **ret, int *ret_fd)
+{
+    int fd;
+    struct stats_area *area = NULL;
+    must(worker_n <= WORKERS_MAX);
+    TRY(memfd_make("lintel-stats", &fd));
+    enum err e = area_size(fd);
+    if (e == E_OK) {
+        e = area_map(fd, &area);
+    }
+    if (e != E_OK) {
+        (void)close(fd); /* e says what went wrong */
+        return e;
+    }
+    area->magic = STATS_MAGIC;
+    area->bytes = sizeof(*area);
+    area->worker_n = worker_n;
+    *ret = area;
+    *ret_fd = fd;
+    return E_OK;
+}
+
+static bool area_is_sound(const struct stats_area *area)
+{
+    return area->magic == STATS_MAGIC && area->bytes == sizeof(*area) &&
+           area->worker_n <= WORKERS_MAX;
+}
+
+enum err stats_open(int fd, struct stats_area **ret)
+{
+    struct stat st;
+    struct stats_area *area = NULL;
+    if (fstat(fd, &st) < 0) {
+        return E_SYS;
+    }
+    if (st.st_size != sizeof(*area)) {
+        return E_PROTO;
+    }
+    TRY(area_map(fd, &area));
+    if (!area_is_sound(area)) {
+        stats_close(area);
+        return E_PROTO;
+    }
+    *ret = area;
+    return E_OK;
+}
+
+void stats_close(struct stats_area *s)
+{
+    if (s != NULL) {
+        (void)munmap(s, sizeof(*s)); /* fails only for an address that is not ours */
+    }
+}
+
+void stats_page_clear_gauges(struct stats_page *page)
+{
+    for (uint32_t i = 0; i < stats_counter_n; i++) {
+        if (stats_counters[i].is_gauge) {
+            stats_set((stats_value *)(void *)((char *)page + stats_counters[i].offset), 0);
+        }
+    }
+    stats_set(&page->pid, 0);
+}
