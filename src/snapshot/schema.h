@@ -8,6 +8,7 @@
  * A shard is the unit of change and of identity: a host of a route table, or a service port.
  * It is position-independent: every offset counts from the shard's own start, so that a shard is
  * copied from one segment to another as it is. Little-endian, naturally aligned, shards 8-aligned.
+ * Shards follow the table and each other in the table's order, without a gap.
  * Made by a pure function: the same objects give the same bytes.
  *
  * After snapshot_segment_verify() every offset lies inside its shard, is aligned, every index is in
@@ -18,14 +19,19 @@
 #include "base/str.h"
 
 #define SNAP_MAGIC "LINTELSN"
-enum { SNAP_VERSION = 1, SNAP_ALIGN = 8 };
+enum {
+    SNAP_VERSION = 1,
+    SNAP_ALIGN = 8,
+    SNAP_TABLE_BYTES_MAX = 255, /* name of a route table; holds no '/' */
+    SNAP_HOST_BYTES_MAX = 256   /* host pattern: a DNS name and "**." */
+};
 
 struct snap_header {
     char magic[8];
+    uint64_t checksum; /* snapshot_checksum() of everything behind this field */
     uint32_t version;
     uint32_t shard_n;
     uint64_t bytes;           /* of the whole segment */
-    uint64_t checksum;        /* hash_bytes() of everything behind the header */
     uint64_t generation;      /* >= 1 */
     uint64_t base_generation; /* < generation */
 };
@@ -50,7 +56,9 @@ struct snap_array { /* n structs; the field's comment names the type */
     uint32_t offset, n;
 };
 
-struct snap_range { /* n items of an array of the same shard, from index first */
+/* n items of an array of the same shard, from index first. No item is in two ranges: the n of all
+ * ranges into an array add up to at most its n, which bounds what one request can cost. */
+struct snap_range {
     uint32_t first, n;
 };
 
@@ -94,7 +102,8 @@ enum snap_path_order {
  * the greatest node <= its path, then up the parents; exact applies when the paths are equal,
  * prefix when node.path is an element-wise prefix. "/" is the prefix of all and is written "". */
 struct snap_path {
-    struct snap_str path; /* no trailing '/' on prefixes; an exact path as it was given */
+    struct snap_str path; /* "" or begins with '/'; no trailing '/' on prefixes; an exact path as it
+                             was given, never "" */
     uint32_t parent;      /* index + 1 of the longest other node that is an element-wise prefix of
                              this one; 0 = none. Smaller than the node's own index + 1. */
     uint32_t zero;
@@ -151,7 +160,8 @@ struct snap_host {
     struct snap_array filters;    /* struct snap_filter */
     struct snap_array backends;   /* struct snap_backend */
     uint32_t default_route;       /* index + 1: used when no path of any matching host matches; the
-                                     most specific matching host that has one; 0 = none */
+                                     most specific matching host that has one; 0 = none.
+                                     It has no conditions. */
     uint32_t zero2;
 };
 
@@ -171,7 +181,7 @@ struct snap_endpoint {
     uint8_t family; /* 4 or 6 */
     uint8_t zero;
     uint16_t port;       /* host byte order, 1..65535 */
-    uint32_t weight;     /* >= 1 */
+    uint32_t weight;     /* >= 1; those of one service add up to less than 2^32 */
     uint8_t address[16]; /* network byte order; IPv4 in the first four, the rest zero */
 };
 

@@ -22,7 +22,8 @@ struct snapshot_fault {
  * E_NOMEM, E_SYS. Context: any; O(1). */
 enum err snapshot_segment_map(int fd, size_t max_bytes, bool is_sealed_needed,
                               struct snapshot_segment **ret, struct snapshot_fault *fault);
-/* The same over bytes that stay valid and unchanged; for files read whole, tests and fuzzing. */
+/* The same over bytes that stay valid and unchanged; for files read whole, tests and fuzzing.
+ * p is aligned to SNAP_ALIGN. */
 enum err snapshot_segment_borrow(const void *p, size_t n, struct snapshot_segment **ret,
                                  struct snapshot_fault *fault);
 /* Checks about budget_bytes more. E_OK: all of it is verified; E_AGAIN: call again; E_PROTO: never
@@ -35,19 +36,27 @@ const struct snap_header *snapshot_segment_header(const struct snapshot_segment 
 /* Shard i of a mapped segment, 0 <= i < header.shard_n; only after verification. */
 const struct snap_shard *snapshot_segment_shard(const struct snapshot_segment *s, uint32_t i);
 
+/* What struct snap_header.checksum holds for a segment of n >= sizeof(struct snap_header) bytes. */
+uint64_t snapshot_checksum(const void *segment, size_t n);
+
 /* The state: every live shard by (kind, key). */
 struct snapshot {
-    struct map shards;   /* of struct snapshot_entry */
-    uint64_t generation; /* 0 = nothing applied yet */
+    struct map shards;                  /* of struct snapshot_entry */
+    uint64_t generation;                /* 0 = nothing applied yet */
+    uint32_t host_n[SNAP_HOST_ANY + 1]; /* live hosts of each enum snap_host_kind */
 };
 
+/* Stays where it is while its key lives; shard and segment change with every apply that holds the
+ * key, even if the bytes are the same. */
 struct snapshot_entry {
     const struct snap_shard *shard;
     struct snapshot_segment *segment;
+    struct snapshot_entry *next; /* for snapshot_apply() */
 };
 
 /* Called for each shard that the segment adds, changes or deletes, after the whole state has
- * changed; shard is NULL for a deletion. key stays valid during the call only. */
+ * changed; entry is NULL for a deletion. Not called when the new bytes are the old ones. key stays
+ * valid during the call only; so do, until the last call of this apply, the replaced shards. */
 typedef void snapshot_change_fn(void *arg, enum snap_kind kind, struct str key,
                                 const struct snapshot_entry *entry);
 
