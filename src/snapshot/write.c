@@ -16,7 +16,7 @@ struct building {
     bool is_over;          /* bad because a limit was reached */
 };
 
-static_assert(sizeof(struct building) <= sizeof(uint64_t), "it fits over key_hash");
+_Static_assert(sizeof(struct building) <= sizeof(uint64_t), "it fits over key_hash");
 
 static struct snap_shard *shard_of(struct buf *b)
 {
