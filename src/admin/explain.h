@@ -1,0 +1,110 @@
+/* admin/explain.h: the whole decision for one request, as data, as text and as JSON. The match is
+ * made by route/, which the workers use too; the store adds where things are written and why they
+ * are not used. lintel explain and /debug/explain are both this file.
+ * Not here: reading manifests or asking a server (cli/), HTTP (handler.h). */
+#pragma once
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/reason.h"
+#include "model/store.h"
+#include "route/match.h"
+#include "wire/field.h"
+
+enum {
+    EXPLAIN_BYTES_MAX = 8 << 20, /* arena of one explanation */
+    EXPLAIN_CANDIDATES_MAX = 512,
+    EXPLAIN_MISSES_MAX = 5,
+};
+
+/* True when the Ingress is ours by its class; *ret_why is a static text. As compile_is_ours(). */
+typedef bool explain_is_ours_fn(const void *arg, const struct ingress *ingress,
+                                const char **ret_why);
+
+/* What is known. All borrowed. */
+struct explain_world {
+    const struct snapshot *snapshot;
+    const struct store *store; /* NULL: files, pods and class decisions are left out */
+    explain_is_ours_fn *is_ours;
+    const void *is_ours_arg;
+};
+
+struct explain_request {
+    struct str listener, method, authority, target;
+    const struct field *fields;
+    size_t field_n;
+};
+
+/* Where a rule is written. */
+struct explain_owner {
+    struct str namespace_name, name; /* of the Ingress; both empty: the command line */
+    struct str field;                /* "spec.rules[0].http.paths[1]" */
+    struct str file;                 /* empty = unknown */
+    uint32_t line;
+};
+
+struct explain_candidate {
+    const struct snap_host *host;
+    const struct snap_route *route;
+    enum route_verdict verdict;
+    const char *path_type; /* "Exact", "Prefix", "default" */
+    struct explain_owner owner;
+};
+
+struct explain_endpoint {
+    struct ip ip;
+    uint16_t port;
+    uint32_t weight;
+    struct str slice, pod, node, zone; /* may be empty */
+    const char *why_not;               /* NULL: it may be picked */
+};
+
+struct explain_backend {
+    const struct snap_backend *backend;
+    const struct snap_service *service; /* NULL: not in the snapshot */
+    struct str namespace_name, name, port;
+    uint32_t usable_n; /* of the endpoints: those stand first */
+    struct explain_endpoint *endpoints;
+    uint32_t endpoint_n;
+};
+
+/* Something that nearly matched. */
+struct explain_miss {
+    struct str host, path; /* path may be empty */
+    struct explain_owner owner;
+    const char *why;
+};
+
+struct explanation {
+    struct arena arena; /* holds the arrays below; what they point to is the world's */
+    const struct explain_world *world;
+    const struct explain_request *request;
+    struct route_query query;
+    bool is_understood; /* false: query says nothing, reason is bad_request */
+    enum reason reason; /* REASON_none: an endpoint gets the request */
+    uint16_t status;    /* 0 when an endpoint answers */
+    struct route_match match;
+    const struct explain_candidate *winner; /* NULL: no route */
+    struct explain_candidate *candidates;   /* sorted: the winner, then the nearest losers */
+    size_t candidate_n, candidate_dropped;
+    struct explain_backend *backends;
+    size_t backend_n;
+    struct explain_miss *misses; /* only when no route matches */
+    size_t miss_n;
+};
+
+/* Borrows world and request for the life of *ret; release with explain_fini().
+ * Errors: E_NOMEM, E_LIMIT. */
+enum err explain_init(struct explanation *ret, const struct explain_world *world,
+                      const struct explain_request *request);
+void explain_fini(struct explanation *e);
+
+/* For people, with ANSI colours or without. */
+void explain_emit_text(struct buf *out, const struct explanation *e, bool has_color);
+/* For programs; the schema is part of the manual and only grows. */
+void explain_emit_json(struct buf *out, const struct explanation *e);
+
+/* Short names for output. */
+const char *explain_verdict_name(enum route_verdict v);
+const char *explain_host_kind_name(const struct snap_host *h);
+const char *explain_service_status_name(uint8_t status);

@@ -1,0 +1,199 @@
+/* An explanation for programs. The schema only grows. */
+#include "admin/explain.h"
+#include "admin/json.h"
+#include "snapshot/filters.h"
+
+static void emit_owner(struct json *j, const struct explain_owner *o)
+{
+    json_name(j, "owner");
+    json_object(j);
+    json_name_cstr(j, "kind", o->name.n > 0 ? "Ingress" : "Option");
+    json_name_str(j, "namespace", o->namespace_name);
+    json_name_str(j, "name", o->name);
+    json_name_str(j, "field", o->field);
+    json_name_str(j, "file", o->file);
+    json_name_u64(j, "line", o->line);
+    json_end_object(j);
+}
+
+static void emit_request(struct json *j, const struct explanation *e)
+{
+    json_name(j, "request");
+    json_object(j);
+    json_name_str(j, "listener", e->request->listener);
+    json_name_str(j, "method", e->request->method);
+    json_name_str(j, "authority", e->request->authority);
+    json_name_str(j, "target", e->request->target);
+    if (e->is_understood) {
+        json_name_str(j, "table", e->query.table);
+        json_name_str(j, "host", e->query.host);
+        json_name_str(j, "path", e->query.path);
+        json_name_str(j, "query", e->query.query);
+    }
+    json_end_object(j);
+}
+
+static void emit_result(struct json *j, const struct explanation *e)
+{
+    json_name(j, "result");
+    json_object(j);
+    json_name_bool(j, "isForwarded", e->reason == REASON_none);
+    json_name_cstr(j, "reason", reason_name(e->reason));
+    json_name_u64(j, "status", e->status);
+    json_name_cstr(j, "text", reason_text(e->reason));
+    json_end_object(j);
+}
+
+static void emit_rule(struct json *j, const struct explain_candidate *c)
+{
+    json_name_str(j, "host", snap_str_get(c->host, c->host->host));
+    json_name_cstr(j, "hostKind", explain_host_kind_name(c->host));
+    json_name_cstr(j, "pathType", c->path_type);
+    json_name_str(j, "path", snap_str_get(c->host, c->route->path));
+    emit_owner(j, &c->owner);
+}
+
+static void emit_match(struct json *j, const struct explanation *e)
+{
+    json_name(j, "match");
+    if (e->winner == NULL) {
+        json_null(j);
+        return;
+    }
+    json_object(j);
+    emit_rule(j, e->winner);
+    json_name_bool(j, "isDefault", e->match.is_default);
+    json_end_object(j);
+}
+
+static void emit_redirect(struct json *j, const struct snap_host *h, const void *filter)
+{
+    const struct snap_filter_redirect *r = filter;
+    json_name_cstr(j, "name", "redirect");
+    json_name_u64(j, "status", r->status);
+    json_name_str(j, "location", snap_str_get(h, r->location));
+}
+
+static void emit_filters(struct json *j, const struct explanation *e)
+{
+    json_name(j, "filters");
+    json_array(j);
+    uint32_t n = e->winner == NULL ? 0 : e->match.route->filters.n;
+    for (uint32_t i = 0; i < n; i++) {
+        const struct snap_host *h = e->match.host;
+        const struct snap_filter *filters = snap_array_get(h, h->filters);
+        const struct snap_filter *f = &filters[e->match.route->filters.first + i];
+        json_object(j);
+        switch ((enum snap_filter_kind)f->kind) {
+        case SNAP_FILTER_redirect:
+            emit_redirect(j, h, (const char *)h + f->offset);
+            break;
+        }
+        json_end_object(j);
+    }
+    json_end_array(j);
+}
+
+static void emit_endpoint(struct json *j, const struct explain_endpoint *p)
+{
+    char text[IP_TEXT_MAX];
+    struct wr w = wr_make(text, sizeof(text));
+    json_object(j);
+    if (p->ip.family != 0) {
+        ip_emit(&w, &p->ip);
+    }
+    json_name_str(j, "address", str_make(text, wr_n(&w)));
+    if (p->why_not == NULL) {
+        json_name_u64(j, "port", p->port);
+        json_name_u64(j, "weight", p->weight);
+    } else {
+        json_name_cstr(j, "whyNot", p->why_not);
+    }
+    json_name_str(j, "slice", p->slice);
+    json_name_str(j, "pod", p->pod);
+    json_name_str(j, "node", p->node);
+    json_name_str(j, "zone", p->zone);
+    json_end_object(j);
+}
+
+static void emit_backend(struct json *j, const struct explain_backend *b)
+{
+    json_object(j);
+    json_name_str(j, "namespace", b->namespace_name);
+    json_name_str(j, "service", b->name);
+    json_name_str(j, "port", b->port);
+    json_name_u64(j, "weight", b->backend->weight);
+    json_name_cstr(j, "state",
+                   b->service == NULL ? "not in the snapshot"
+                                      : explain_service_status_name(b->service->status));
+    json_name(j, "endpoints");
+    json_array(j);
+    for (uint32_t i = 0; i < b->usable_n; i++) {
+        emit_endpoint(j, &b->endpoints[i]);
+    }
+    json_end_array(j);
+    json_name(j, "unusable");
+    json_array(j);
+    for (uint32_t i = b->usable_n; i < b->endpoint_n; i++) {
+        emit_endpoint(j, &b->endpoints[i]);
+    }
+    json_end_array(j);
+    json_end_object(j);
+}
+
+static void emit_backends(struct json *j, const struct explanation *e)
+{
+    json_name(j, "backends");
+    json_array(j);
+    for (size_t i = 0; i < e->backend_n; i++) {
+        emit_backend(j, &e->backends[i]);
+    }
+    json_end_array(j);
+}
+
+static void emit_candidates(struct json *j, const struct explanation *e)
+{
+    json_name(j, "candidates");
+    json_array(j);
+    for (size_t i = 0; i < e->candidate_n; i++) {
+        json_object(j);
+        json_name_cstr(j, "verdict", explain_verdict_name(e->candidates[i].verdict));
+        emit_rule(j, &e->candidates[i]);
+        json_end_object(j);
+    }
+    json_end_array(j);
+    json_name_u64(j, "candidatesOmitted", e->candidate_dropped);
+}
+
+static void emit_misses(struct json *j, const struct explanation *e)
+{
+    json_name(j, "nearestMisses");
+    json_array(j);
+    for (size_t i = 0; i < e->miss_n; i++) {
+        const struct explain_miss *m = &e->misses[i];
+        json_object(j);
+        json_name_str(j, "host", m->host);
+        json_name_str(j, "path", m->path);
+        json_name_cstr(j, "why", m->why);
+        if (m->owner.name.n > 0) {
+            emit_owner(j, &m->owner);
+        }
+        json_end_object(j);
+    }
+    json_end_array(j);
+}
+
+void explain_emit_json(struct buf *out, const struct explanation *e)
+{
+    struct json j = json_make(out, true);
+    json_object(&j);
+    emit_request(&j, e);
+    emit_result(&j, e);
+    emit_match(&j, e);
+    emit_filters(&j, e);
+    emit_backends(&j, e);
+    emit_candidates(&j, e);
+    emit_misses(&j, e);
+    json_end_object(&j);
+    json_finish(&j);
+}

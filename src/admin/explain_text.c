@@ -1,0 +1,376 @@
+/* An explanation for people.
+ *
+ *   GET shop.example.com/cart
+ *   -> Service default/cart, port 80: one of 2 endpoints
+ *
+ *     listener   http, table ingress
+ *     host       shop.example.com
+ *     ...
+ *
+ * Text from manifests and requests is printed with control characters replaced, so that it cannot
+ * steer the terminal. */
+#include "admin/explain.h"
+#include "snapshot/filters.h"
+
+enum {
+    LABEL_COLUMNS = 11,
+    LOSERS_SHOWN_MAX = 12,
+    ENDPOINTS_SHOWN_MAX = 20,
+    ADDRESS_COLUMNS = 24,
+};
+
+enum ink { INK_PLAIN, INK_BOLD, INK_GOOD, INK_BAD, INK_FAINT };
+
+struct painter {
+    struct buf *out;
+    bool has_color;
+};
+
+static void ink(const struct painter *p, enum ink i)
+{
+    static const char *const codes[] = {
+        [INK_PLAIN] = "\033[0m", [INK_BOLD] = "\033[1m",  [INK_GOOD] = "\033[32m",
+        [INK_BAD] = "\033[31m",  [INK_FAINT] = "\033[2m",
+    };
+    if (p->has_color) {
+        buf_add_str(p->out, str_from_cstr(codes[i]));
+    }
+}
+
+/* Foreign text. */
+static void add_safe(const struct painter *p, struct str s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        bool is_control = (unsigned char)s.p[i] < 0x20 || s.p[i] == 0x7f;
+        buf_add_char(p->out, is_control ? '?' : s.p[i]);
+    }
+}
+
+static void add(const struct painter *p, const char *s)
+{
+    buf_add_str(p->out, str_from_cstr(s));
+}
+
+static void label(const struct painter *p, const char *name)
+{
+    ink(p, INK_FAINT);
+    buf_addf(p->out, "  %-*s", LABEL_COLUMNS, name);
+    ink(p, INK_PLAIN);
+}
+
+static void add_plural(const struct painter *p, size_t n, const char *what)
+{
+    buf_addf(p->out, "%zu %s%s", n, what, n == 1 ? "" : "s");
+}
+
+static void add_owner(const struct painter *p, const struct explain_owner *o)
+{
+    if (o->name.n > 0) {
+        add(p, "Ingress ");
+        add_safe(p, o->namespace_name);
+        add(p, "/");
+        add_safe(p, o->name);
+        add(p, " ");
+    }
+    add_safe(p, o->field);
+    if (o->file.n > 0) {
+        ink(p, INK_FAINT);
+        add(p, "  ");
+        add_safe(p, o->file);
+        if (o->line > 0) {
+            buf_addf(p->out, ":%u", o->line);
+        }
+        ink(p, INK_PLAIN);
+    }
+}
+
+static void add_host(const struct painter *p, struct str host)
+{
+    if (host.n == 0) {
+        add(p, "(every host)");
+    } else {
+        add_safe(p, host);
+    }
+}
+
+/* "shop.example.com Prefix /cart" */
+static void add_rule(const struct painter *p, const struct explain_candidate *c)
+{
+    struct str path = snap_str_get(c->host, c->route->path);
+    add_host(p, snap_str_get(c->host, c->host->host));
+    buf_addf(p->out, " %s", c->path_type);
+    if (path.n > 0) {
+        add(p, " ");
+        add_safe(p, path);
+    }
+}
+
+/* ---- the headline ---- */
+
+static const struct explain_backend *first_usable(const struct explanation *e)
+{
+    for (size_t i = 0; i < e->backend_n; i++) {
+        if (e->backends[i].backend->weight > 0 && e->backends[i].usable_n > 0) {
+            return &e->backends[i];
+        }
+    }
+    return NULL;
+}
+
+static void emit_forwarded(const struct painter *p, const struct explanation *e)
+{
+    const struct explain_backend *b = first_usable(e);
+    ink(p, INK_GOOD);
+    add(p, "-> Service ");
+    add_safe(p, b->namespace_name);
+    add(p, "/");
+    add_safe(p, b->name);
+    add(p, ", port ");
+    add_safe(p, b->port);
+    add(p, ": one of ");
+    add_plural(p, b->usable_n, "endpoint");
+    if (e->backend_n > 1) {
+        buf_addf(p->out, " (or one of %zu further backends, by weight)", e->backend_n - 1);
+    }
+    ink(p, INK_PLAIN);
+    add(p, "\n");
+}
+
+static void emit_headline(const struct painter *p, const struct explanation *e)
+{
+    ink(p, INK_BOLD);
+    add_safe(p, e->request->method);
+    add(p, " ");
+    add_safe(p, e->request->authority);
+    add_safe(p, e->request->target);
+    ink(p, INK_PLAIN);
+    add(p, "\n");
+    if (e->reason == REASON_none) {
+        emit_forwarded(p, e);
+        return;
+    }
+    ink(p, e->reason == REASON_redirect ? INK_GOOD : INK_BAD);
+    buf_addf(p->out, "-> %u %s: %s", e->status, reason_name(e->reason), reason_text(e->reason));
+    ink(p, INK_PLAIN);
+    add(p, "\n");
+}
+
+/* ---- the request as it is compared ---- */
+
+static void emit_query(const struct painter *p, const struct explanation *e)
+{
+    add(p, "\n");
+    label(p, "listener");
+    add_safe(p, e->request->listener);
+    if (e->query.table.n > 0) {
+        add(p, ", table ");
+        add_safe(p, e->query.table);
+    } else if (e->is_understood) {
+        add(p, ", which has no routes");
+    }
+    add(p, "\n");
+    if (!e->is_understood) {
+        return;
+    }
+    label(p, "host");
+    if (e->query.host.n == 0) {
+        add(p, "(none)");
+    }
+    add_safe(p, e->query.host);
+    add(p, "\n");
+    label(p, "path");
+    add_safe(p, e->query.path);
+    add(p, "\n");
+}
+
+/* ---- the winner ---- */
+
+static void emit_filter(const struct painter *p, const struct snap_host *h,
+                        const struct snap_filter *f)
+{
+    const void *at = (const char *)h + f->offset;
+    label(p, "filter");
+    switch ((enum snap_filter_kind)f->kind) {
+    case SNAP_FILTER_redirect: {
+        const struct snap_filter_redirect *r = at;
+        buf_addf(p->out, "redirect %u to ", r->status);
+        add_safe(p, snap_str_get(h, r->location));
+        break;
+    }
+    }
+    add(p, "\n");
+}
+
+static void emit_winner(const struct painter *p, const struct explanation *e)
+{
+    const struct snap_filter *filters = snap_array_get(e->match.host, e->match.host->filters);
+    struct snap_range r = e->match.route->filters;
+    label(p, "matched");
+    add_rule(p, e->winner);
+    add(p, "\n");
+    label(p, "rule");
+    add_owner(p, &e->winner->owner);
+    add(p, "\n");
+    for (uint32_t i = 0; i < r.n; i++) {
+        emit_filter(p, e->match.host, &filters[r.first + i]);
+    }
+}
+
+static void add_detail(const struct painter *p, const char *name, struct str value)
+{
+    if (value.n > 0) {
+        buf_addf(p->out, "  %s ", name);
+        add_safe(p, value);
+    }
+}
+
+static void emit_endpoint(const struct painter *p, const struct explain_endpoint *t)
+{
+    char text[IP_TEXT_MAX + 16];
+    struct wr w = wr_make(text, sizeof(text));
+    if (t->ip.family == 6 && t->port > 0) {
+        wr_char(&w, '[');
+    }
+    if (t->ip.family != 0) {
+        ip_emit(&w, &t->ip);
+    }
+    if (t->ip.family == 6 && t->port > 0) {
+        wr_char(&w, ']');
+    }
+    if (t->port > 0) {
+        wr_char(&w, ':');
+        wr_u64(&w, t->port);
+    }
+    buf_addf(p->out, "    %-*.*s", ADDRESS_COLUMNS, (int)wr_n(&w), text);
+    if (t->why_not != NULL) {
+        ink(p, INK_BAD);
+        buf_addf(p->out, "  %s", t->why_not);
+        ink(p, INK_PLAIN);
+    }
+    ink(p, INK_FAINT);
+    add_detail(p, "pod", t->pod);
+    add_detail(p, "slice", t->slice);
+    add_detail(p, "node", t->node);
+    add_detail(p, "zone", t->zone);
+    ink(p, INK_PLAIN);
+    add(p, "\n");
+}
+
+static void emit_endpoints(const struct painter *p, const struct explain_backend *b)
+{
+    for (uint32_t i = 0; i < b->endpoint_n; i++) {
+        /* Those that may be picked stand first; show some of either sort. */
+        uint32_t rank = i < b->usable_n ? i : i - b->usable_n;
+        if (rank < ENDPOINTS_SHOWN_MAX) {
+            emit_endpoint(p, &b->endpoints[i]);
+        }
+    }
+    if (b->usable_n > ENDPOINTS_SHOWN_MAX) {
+        buf_addf(p->out, "    and %u more\n", b->usable_n - ENDPOINTS_SHOWN_MAX);
+    }
+}
+
+static void emit_backend(const struct painter *p, const struct explain_backend *b, bool is_only)
+{
+    label(p, "backend");
+    add(p, "Service ");
+    add_safe(p, b->namespace_name);
+    add(p, "/");
+    add_safe(p, b->name);
+    add(p, ", port ");
+    add_safe(p, b->port);
+    if (!is_only) {
+        buf_addf(p->out, ", weight %u", b->backend->weight);
+    }
+    if (b->service == NULL || b->service->status != SNAP_SERVICE_OK) {
+        ink(p, INK_BAD);
+        buf_addf(p->out, ": %s",
+                 b->service == NULL ? "not in the snapshot"
+                                    : explain_service_status_name(b->service->status));
+        ink(p, INK_PLAIN);
+    } else if (b->usable_n == 0) {
+        ink(p, INK_BAD);
+        add(p, b->endpoint_n == 0 ? ": it has no endpoints at all"
+                                  : ": none of its endpoints can be used");
+        ink(p, INK_PLAIN);
+    }
+    add(p, "\n");
+    emit_endpoints(p, b);
+}
+
+/* ---- the others ---- */
+
+static const char *verdict_text(enum route_verdict v)
+{
+    switch (v) {
+    case ROUTE_WON:
+        return "won";
+    case ROUTE_LESS_SPECIFIC:
+        return "matches too, less specific";
+    case ROUTE_PATH_DIFFERS:
+        return "path differs";
+    case ROUTE_CONDITION_FAILS:
+        return "a condition fails";
+    }
+    return "";
+}
+
+static void emit_losers(const struct painter *p, const struct explanation *e)
+{
+    size_t shown = 0, losers = e->candidate_n - 1 + e->candidate_dropped;
+    if (losers == 0) {
+        return;
+    }
+    add(p, "\n  Rules that lose:\n");
+    for (size_t i = 0; i < e->candidate_n && shown < LOSERS_SHOWN_MAX; i++) {
+        const struct explain_candidate *c = &e->candidates[i];
+        if (c->verdict == ROUTE_WON) {
+            continue;
+        }
+        buf_addf(p->out, "    %s: ", verdict_text(c->verdict));
+        add_rule(p, c);
+        add(p, "  ");
+        add_owner(p, &c->owner);
+        add(p, "\n");
+        shown++;
+    }
+    if (losers > shown) {
+        buf_addf(p->out, "    and %zu more\n", losers - shown);
+    }
+}
+
+static void emit_misses(const struct painter *p, const struct explanation *e)
+{
+    if (e->miss_n == 0) {
+        return;
+    }
+    add(p, "\n  Nearest misses:\n");
+    for (size_t i = 0; i < e->miss_n; i++) {
+        const struct explain_miss *m = &e->misses[i];
+        add(p, "    ");
+        add_host(p, m->host);
+        add_safe(p, m->path);
+        buf_addf(p->out, ": %s", m->why);
+        if (m->owner.name.n > 0) {
+            add(p, "  ");
+            add_owner(p, &m->owner);
+        }
+        add(p, "\n");
+    }
+}
+
+void explain_emit_text(struct buf *out, const struct explanation *e, bool has_color)
+{
+    struct painter p = {out, has_color};
+    emit_headline(&p, e);
+    emit_query(&p, e);
+    if (e->winner == NULL) {
+        emit_misses(&p, e);
+        return;
+    }
+    emit_winner(&p, e);
+    for (size_t i = 0; i < e->backend_n; i++) {
+        emit_backend(&p, &e->backends[i], e->backend_n == 1);
+    }
+    emit_losers(&p, e);
+}

@@ -1,0 +1,134 @@
+/* The health port as an HTTP handler: makes the whole answer at once, then sends it in pieces that
+ * never exceed what one connection may hold back. A request body is not read: it ends the
+ * connection. */
+#include "admin/handler.h"
+
+#include "base/mem.h"
+#include "wire/date.h"
+
+enum { PIECE_BYTES = 64 * 1024, FIELDS_MAX = 6, DATE_BYTES = 40 };
+
+struct answer { /* one for each request that is being answered */
+    struct http_stream *stream;
+    struct admin_response response;
+    size_t sent; /* of the body */
+};
+
+static void answer_free(struct answer *a)
+{
+    buf_fini(&a->response.body);
+    mem_free(a);
+}
+
+static void answer_end(struct answer *a)
+{
+    struct http_stream *s = a->stream;
+    answer_free(a);
+    s->ops->release(s);
+}
+
+/* Sends pieces until all is sent, or the client is slow. */
+static void answer_go_on(struct answer *a, enum err e)
+{
+    while (e == E_OK && a->sent < a->response.body.n) {
+        struct str piece = str_first(str_from(buf_str(&a->response.body), a->sent), PIECE_BYTES);
+        a->sent += piece.n;
+        e = a->stream->ops->send_body(a->stream, piece, a->sent == a->response.body.n);
+    }
+    if (e != E_AGAIN) {
+        answer_end(a); /* complete, or broken: then release cuts it */
+    }
+}
+
+static void on_body(struct http_stream *s, struct str data, bool is_end)
+{
+    (void)s;
+    (void)data;
+    (void)is_end; /* never pulled */
+}
+
+static void on_writable(struct http_stream *s)
+{
+    answer_go_on(s->owner, E_OK);
+}
+
+static void on_closed(struct http_stream *s, enum reason why, bool is_unsent)
+{
+    (void)why;
+    (void)is_unsent;
+    answer_free(s->owner);
+}
+
+static const struct http_stream_events answer_events = {
+    .on_body = on_body,
+    .on_writable = on_writable,
+    .on_closed = on_closed,
+};
+
+static void add_field(struct http_response *r, struct field *fields, struct str name,
+                      const char *value)
+{
+    fields[r->field_n++] =
+        (struct field){.name = name, .value = str_from_cstr(value), .id = field_name_id(name)};
+}
+
+static void answer_start(struct answer *a, bool is_head)
+{
+    struct field fields[FIELDS_MAX];
+    char date[DATE_BYTES] = "";
+    struct wr w = wr_make(date, sizeof(date) - 1);
+    struct http_response head = {.status = a->response.status, .fields = fields};
+
+    date_emit_http(&w, (int64_t)(clock_wall() / USEC_PER_SEC));
+    add_field(&head, fields, STR("date"), date);
+    add_field(&head, fields, STR("content-type"), a->response.type);
+    add_field(&head, fields, STR("cache-control"), "no-store");
+    if (a->response.status == 405) {
+        add_field(&head, fields, STR("allow"), "GET, HEAD");
+    }
+    if (a->response.outcome != NULL) {
+        add_field(&head, fields, STR("x-lintel-outcome"), a->response.outcome);
+    }
+    head.body = HTTP_BODY_LENGTH;
+    head.body_n = a->response.body.n;
+    struct str piece = str_first(buf_str(&a->response.body), is_head ? 0 : PIECE_BYTES);
+    a->sent = is_head ? a->response.body.n : piece.n;
+    bool is_end = a->sent == a->response.body.n;
+    answer_go_on(a, a->stream->ops->send_response(a->stream, &head, piece, is_end));
+}
+
+static void on_request(struct http_handler *h, struct http_stream *s, const struct http_request *r,
+                       struct str body, bool is_end)
+{
+    struct admin_handler *admin = container_of(h, struct admin_handler, http);
+    struct answer *a = mem_calloc(1, sizeof(*a));
+    (void)body;
+    (void)is_end;
+    s->events = &answer_events;
+    s->owner = a;
+    if (a == NULL) {
+        s->ops->release(s); /* out of memory: the connection is cut */
+        return;
+    }
+    a->stream = s;
+    buf_init(&a->response.body, ADMIN_BODY_BYTES_MAX);
+    admin_respond(admin->views, r, &a->response);
+    answer_start(a, r->is_head);
+}
+
+static void on_rejected(struct http_handler *h, const struct http_peer *peer, struct str start,
+                        enum reason why)
+{
+    (void)h;
+    (void)peer;
+    (void)start;
+    (void)why; /* a scraper's mistake is its own affair */
+}
+
+void admin_handler_init(struct admin_handler *h, const struct admin_views *views)
+{
+    *h = (struct admin_handler){
+        .http = {.on_request = on_request, .on_rejected = on_rejected},
+          .views = views
+    };
+}

@@ -1,0 +1,51 @@
+/* admin/handler.h: the health port: /healthz, /readyz, /metrics and, for the loopback only,
+ * /debug/explain, /debug/dump and /debug/diagnostics. A struct http_handler: the HTTP itself is
+ * http1/. Read-only: GET and HEAD.
+ * Not here: accepting connections (listener.h), what the views show (explain.h, metrics.h). */
+#pragma once
+
+#include "admin/explain.h"
+#include "admin/metrics.h"
+#include "http/stream.h"
+
+enum { ADMIN_BODY_BYTES_MAX = 64 << 20 }; /* a view that is longer is refused with 500 */
+
+/* What the controller shows. All functions get arg. */
+struct admin_views {
+    void *arg;
+    const struct stats_area *stats;
+    /* Fills everything but stats, which is set. */
+    void (*metrics)(void *arg, struct metrics_input *in);
+    /* What explain may look at; valid during the request. */
+    struct explain_world (*world)(void *arg);
+    /* Adds the snapshot as text or JSON. */
+    void (*dump)(void *arg, bool is_json, struct buf *out);
+    /* Calls fn for each present diagnostic. Errors: E_NOMEM. */
+    enum err (*each_diag)(void *arg, diag_fn *fn, void *fn_arg);
+};
+
+struct admin_handler {
+    struct http_handler http; /* first */
+    const struct admin_views *views;
+};
+
+/* Borrows views. */
+void admin_handler_init(struct admin_handler *h, const struct admin_views *views);
+
+struct admin_response {
+    uint16_t status;
+    const char *type;    /* of the body */
+    const char *outcome; /* x-lintel-outcome of /debug/explain: "served", "refused"; or NULL */
+    struct buf body;
+};
+
+/* What the handler answers to one request; the pure half of it. peer NULL counts as a stranger.
+ * The caller inits response->body and frees it. */
+void admin_respond(const struct admin_views *views, const struct http_request *r,
+                   struct admin_response *response);
+
+/* One diagnostic as an element of a JSON array; a diag_fn, json is the struct json. */
+void admin_diag_json(void *json, const struct diag *d);
+
+/* All workers have a generation and nobody drains. Adds why not to out. */
+bool admin_is_ready(const struct stats_area *stats, struct buf *out);

@@ -1,0 +1,24 @@
+/* admin/listener.h: the health port's sockets: accepts connections, up to ADMIN_CONNECTIONS_MAX,
+ * and hands them to the HTTP/1 server. */
+#pragma once
+
+#include "admin/handler.h"
+#include "http1/server.h"
+
+struct admin_listener {
+    struct watch watch; /* of the listening socket */
+    struct http1_context context;
+    struct http1_server server;
+    struct admin_handler handler;
+    struct stats_page stats; /* our own connections, apart from those of clients; nobody reads it */
+    struct timer retry;      /* out of descriptors: look again a little later */
+    struct loop *loop;
+    uint64_t refused; /* connections over the maximum */
+};
+
+/* Serves views on the listening, non-blocking socket fd, which it borrows. l stays where it is
+ * until admin_listener_close(). Errors: E_NOMEM, E_SYS. */
+enum err admin_listener_open(struct admin_listener *l, struct loop *loop, int fd,
+                             const struct admin_views *views);
+/* Accepts no more; cuts what is open. */
+void admin_listener_close(struct admin_listener *l);

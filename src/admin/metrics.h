@@ -1,0 +1,30 @@
+/* admin/metrics.h: /metrics in the Prometheus text format, version 0.0.4.
+ * Source: prometheus.io/docs/instrumenting/exposition_formats. */
+#pragma once
+
+#include "base/buf.h"
+#include "model/diag.h"
+#include "model/object.h"
+#include "stats/stats.h"
+
+/* What the controller knows besides the stats area. */
+struct metrics_input {
+    const struct stats_area *stats;
+    uint64_t objects[OBJECT_KINDS_N];
+    uint64_t diagnostics[DIAG_REASONS_N][2]; /* [reason][severity - 1]: present at this moment */
+    uint64_t diagnostics_total;              /* seen since the start */
+    uint64_t batches;                        /* compile runs */
+    usec_t batch_cpu;                        /* CPU time of these */
+    usec_t lag_last, lag_most;               /* from the change's notice to its publication */
+    uint64_t snapshot_bytes, snapshot_segments;
+    uint64_t files, file_reads;
+    uint64_t names, names_unresolved; /* of ExternalName Services */
+};
+
+/* Adds all metrics. CPU and memory come from /proc: context: may read small files of /proc. */
+void metrics_emit(struct buf *out, const struct metrics_input *in);
+
+/* One sample line; labels is "a=\"b\"" or empty. For values that are no whole numbers, seconds. */
+void metrics_sample(struct buf *out, const char *metric, const char *labels, uint64_t value);
+/* The value of a label: '\\', '"' and line ends escaped. */
+void metrics_label_escape(struct buf *out, struct str value);
