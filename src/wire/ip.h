@@ -10,10 +10,12 @@ struct ip {
 
 enum { IP_TEXT_MAX = 46 };
 
-/* Strict: no leading zeros, no zone, no blanks. Errors: E_PROTO. */
+/* Strict: no leading zeros in IPv4, no zone, no blanks; ::ffff:a.b.c.d stays IPv6. Errors: E_PROTO.
+ */
 enum err ip_parse(struct str text, struct ip *ret);
 /* The canonical text (RFC 5952), without NUL. */
 void ip_emit(struct wr *w, const struct ip *ip);
+/* In these two an IPv4-mapped IPv6 address counts as the IPv4 address. */
 bool ip_is_loopback(const struct ip *ip);
 /* Link-local, unspecified or multicast: never an endpoint. */
 bool ip_is_unusable(const struct ip *ip);
@@ -23,6 +25,6 @@ struct ip_prefix {
     struct ip ip; /* host bits are zero */
     uint8_t bits;
 };
-/* "a.b.c.d/n", "x::/n" or a bare address (full length). Errors: E_PROTO. */
+/* "a.b.c.d/n", "x::/n" or a bare address (full length); host bits are cleared. Errors: E_PROTO. */
 enum err ip_prefix_parse(struct str text, struct ip_prefix *ret);
 bool ip_prefix_has(const struct ip_prefix *p, const struct ip *ip);
