@@ -21,7 +21,7 @@ struct http_stream;
 /* What a protocol tells the stream's owner. Data is borrowed during the call. */
 struct http_stream_events {
     /* Upstream side only: the response head, with what has come of the body; is_end: that is all.
-     * Not called for 1xx (on_interim is). */
+     * Interim responses (1xx) are not reported. */
     void (*on_response)(struct http_stream *s, const struct http_response *r, struct str body,
                         bool is_end);
     /* Answer to a pull(). is_end: the message is complete; data may be empty then. */
@@ -61,6 +61,10 @@ struct http_stream {
 struct http_handler {
     void (*on_request)(struct http_handler *h, struct http_stream *s, const struct http_request *r,
                        struct str body, bool is_end);
+    /* Bytes came that did not become a request; the protocol has answered by itself where that is
+     * possible. start: how they begin. For the log and the counters. */
+    void (*on_rejected)(struct http_handler *h, const struct http_peer *peer, struct str start,
+                        enum reason why);
 };
 
 /* ---- upstream connections, as a pool sees them ---- */

@@ -1,0 +1,62 @@
+/* http1/channel.h: the bytes of one HTTP/1 connection, whichever side: receiving into the loop's
+ * one shared buffer, keeping what could not be used yet, sending at once and holding what did not
+ * fit. An idle channel owns no buffer at all. Private to http1/. */
+#pragma once
+
+#include "base/buf.h"
+#include "base/limits.h"
+#include "event/transport.h"
+
+/* What all HTTP/1 connections of one loop share. */
+struct http1_context {
+    struct loop *loop;
+    char *receive;        /* RECEIVE_BYTES: where every recv() goes first */
+    char *emit;           /* EMIT_BYTES: where every head is put together */
+    struct field *fields; /* HEAD_FIELDS_MAX: where every head is parsed to */
+    bool is_receive_busy; /* somebody's bytes in receive are still in use */
+};
+
+enum { EMIT_BYTES = 2 * HEAD_BYTES_MAX };
+
+enum err http1_context_init(struct http1_context *x, struct loop *loop); /* E_NOMEM */
+void http1_context_fini(struct http1_context *x);
+
+struct http1_channel {
+    struct transport transport; /* first: an event's watch leads back to the channel */
+    struct http1_context *context;
+    struct buf in;    /* received, not used yet; empty most of the time */
+    struct buf out;   /* accepted for sending, not sent yet; empty most of the time */
+    bool is_readable; /* the socket may have bytes (or an end) we have not seen */
+    bool is_at_end;   /* the peer has said that nothing more comes */
+};
+
+/* Makes c an empty channel; the transport is the owner's to open before or after. */
+void channel_init(struct http1_channel *c, struct http1_context *context, size_t in_max);
+/* Closes the transport and frees the buffers. */
+void channel_close(struct http1_channel *c, bool has_reset);
+
+/* Some more bytes: *ret_bytes is everything received and not used, in memory that may be written
+ * to. The caller uses a part of it and hands the rest to channel_keep() before anybody receives
+ * again. Errors: E_AGAIN (nothing there now), E_CLOSED (the peer's end; what was kept stays kept),
+ * E_LIMIT (in_max bytes kept already), E_NOMEM, E_SYS. */
+enum err channel_receive(struct http1_channel *c, struct str *ret_bytes);
+/* The same without asking the socket: what was kept. Empty str when nothing was. */
+struct str channel_kept(struct http1_channel *c);
+/* The end of the last *ret_bytes or channel_kept() that was not used. Errors: E_NOMEM. */
+enum err channel_keep(struct http1_channel *c, struct str rest);
+
+/* Sends all parts or takes copies of what does not fit: E_OK all is with the kernel, E_AGAIN some
+ * is held here: send no more until channel_flush() says E_OK. The parts array is written to.
+ * Errors: E_LIMIT (CONN_PENDING_BYTES_MAX), E_NOMEM, E_CLOSED, E_SYS. */
+enum err channel_send(struct http1_channel *c, struct iovec *parts, int part_n);
+/* Takes copies of what follows the first sent bytes of parts, without sending: for a connection
+ * that does not stand yet. E_AGAIN, or as above. */
+enum err channel_hold(struct http1_channel *c, const struct iovec *parts, int part_n, size_t sent);
+/* Forgets what is held: the peer will not take it. */
+void channel_drop_held(struct http1_channel *c);
+/* Sends what is held. Errors: E_AGAIN, E_CLOSED, E_SYS. */
+enum err channel_flush(struct http1_channel *c);
+static inline bool channel_is_flushed(const struct http1_channel *c)
+{
+    return c->out.n == 0;
+}

@@ -1,0 +1,593 @@
+/* One request and its response.
+ *
+ *   request ──> match ──> filters ──> open ──> sent ──> response ──> body ──> done
+ *                 │          │          ^        │
+ *                 └─ answer ─┘          └─retry──┘ (nothing of a response yet, and safe)
+ *
+ * The head of the request is copied once into the exchange's block: it is needed for a retry and
+ * for the log. The first piece of a small body is kept too, so that a request that was never sent
+ * can go elsewhere whatever its method. The response passes through without being kept. Ends in
+ * exactly one place, exchange_end(), which logs, counts and frees. */
+#include "proxy/proxy.h"
+
+#include "base/limits.h"
+#include "base/mem.h"
+#include "filter/filter.h"
+#include "http/answer.h"
+#include "proxy/block.h"
+#include "proxy/forward.h"
+#include "route/match.h"
+#include "route/query.h"
+
+#include <sys/random.h>
+
+enum { BODY_KEPT_MAX = 16 * 1024 };
+
+struct exchange {
+    struct proxy *proxy;
+    struct list link;
+    size_t block_bytes;
+    struct http_stream *client;   /* NULL once released */
+    struct http_stream *upstream; /* NULL while there is none */
+    struct http_request request;  /* in our memory */
+    struct route_match match;     /* match.segment is held */
+    const struct snap_backend *backend;
+    struct upstream_pick pick;
+    struct str first_body; /* kept piece of the request body */
+    bool is_first_body_kept;
+    bool is_first_end;       /* first_body is the whole body */
+    bool is_request_ended;   /* the client has sent all */
+    bool is_request_started; /* body bytes beyond first_body have gone upstream */
+    bool has_responded;      /* the response head is on its way to the client */
+    uint8_t tries;
+    uint16_t status, upstream_status;
+    enum reason reason;
+    struct ip upstream_ip;
+    uint16_t upstream_port;
+    usec_t began, upstream_began;
+    uint64_t request_bytes, body_bytes, upstream_bytes;
+    char request_id[REQUEST_ID_BYTES];
+    size_t request_id_n; /* 0: the client's is in the request */
+    struct str client_request_id;
+};
+
+static const struct http_stream_events client_events, upstream_events;
+
+/* ---- small things ---- */
+
+/* xoroshiro128+: for request ids and backend picks, never for secrets. */
+static uint64_t proxy_random(struct proxy *p)
+{
+    uint64_t a = p->random[0], b = p->random[1], sum = a + b;
+    b ^= a;
+    p->random[0] = (a << 24 | a >> 40) ^ b ^ (b << 16);
+    p->random[1] = b << 37 | b >> 27;
+    return sum;
+}
+
+/* The client's id is taken when it is a short word of harmless characters. */
+static bool is_request_id(struct str s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        char c = s.p[i];
+        bool is_good = (c >= '0' && c <= '9') || (ascii_lower(c) >= 'a' && ascii_lower(c) <= 'z') ||
+                       c == '-' || c == '_' || c == '.' || c == ':' || c == '/' || c == '+' ||
+                       c == '=';
+        if (!is_good) {
+            return false;
+        }
+    }
+    return s.n > 0 && s.n <= 128;
+}
+
+static struct str exchange_id(struct exchange *x)
+{
+    return x->request_id_n == 0 ? x->client_request_id : str_make(x->request_id, x->request_id_n);
+}
+
+static void exchange_id_set(struct exchange *x)
+{
+    if (http_field_get(x->request.fields, x->request.field_n, FIELD_x_request_id,
+                       &x->client_request_id) &&
+        is_request_id(x->client_request_id)) {
+        return;
+    }
+    uint64_t random[2] = {proxy_random(x->proxy), proxy_random(x->proxy)};
+    for (size_t i = 0; i < REQUEST_ID_BYTES; i++) {
+        x->request_id[i] = "0123456789abcdef"[random[i / 16] >> (i % 16 * 4) & 15];
+    }
+    x->request_id_n = REQUEST_ID_BYTES;
+}
+
+/* ---- the end ---- */
+
+static void count_status(struct stats_page *stats, uint16_t status)
+{
+    stats_value *const classes[] = {&stats->responses_1xx, &stats->responses_2xx,
+                                    &stats->responses_3xx, &stats->responses_4xx,
+                                    &stats->responses_5xx};
+    if (status >= 100 && status < 600) {
+        stats_add(classes[status / 100 - 1], 1);
+    }
+}
+
+static void exchange_log(struct exchange *x)
+{
+    struct proxy *p = x->proxy;
+    if (p->log->format == ACCESS_LOG_OFF) {
+        return;
+    }
+    const struct http_request *r = &x->request;
+    usec_t now = clock_monotonic(); /* the tick's time is too coarse for durations */
+    struct access_entry e = {
+        .client = r->peer->ip,
+        .method = r->method,
+        .target = r->target,
+        .authority = r->authority,
+        .request_id = exchange_id(x),
+        .version = r->version,
+        .status = x->status == 0 ? 499 : x->status,
+        .request_bytes = x->request_bytes,
+        .body_bytes = x->body_bytes,
+        .duration = now - x->began,
+        .has_upstream = x->tries > 0,
+        .upstream_ip = x->upstream_ip,
+        .upstream_port = x->upstream_port,
+        .upstream_status = x->upstream_status,
+        .upstream_bytes = x->upstream_bytes,
+        .upstream_duration = x->tries > 0 ? now - x->upstream_began : 0,
+        .reason = x->reason,
+    };
+    (void)http_field_get(r->fields, r->field_n, FIELD_referer, &e.referer);
+    (void)http_field_get(r->fields, r->field_n, FIELD_user_agent, &e.user_agent);
+    if (x->match.route != NULL) {
+        e.route_namespace = snap_str_get(x->match.host, x->match.route->owner_namespace);
+        e.route_name = snap_str_get(x->match.host, x->match.route->owner_name);
+    }
+    if (x->backend != NULL) {
+        e.upstream_name = snap_str_get(x->match.host, x->backend->log_name);
+    }
+    access_log_write(p->log, &e, clock_wall());
+}
+
+/* The only way out: releases what is still held, logs, counts, frees. */
+static void exchange_end(struct exchange *x)
+{
+    struct proxy *p = x->proxy;
+    exchange_log(x); /* before the client goes: the log reads its peer */
+    stats_add(&p->stats->requests, 1);
+    stats_sub(&p->stats->requests_in_flight, 1);
+    count_status(p->stats, x->status);
+    if (x->reason != REASON_none) {
+        stats_add(&p->stats->reasons[x->reason], 1);
+    }
+    if (x->upstream != NULL) {
+        x->upstream->ops->release(x->upstream);
+    }
+    if (x->client != NULL) {
+        x->client->ops->release(x->client);
+    }
+    snapshot_segment_unref(x->match.segment);
+    list_del(&x->link);
+    block_give(p, x, x->block_bytes);
+}
+
+static void exchange_cut(struct exchange *x, enum reason why)
+{
+    if (x->reason == REASON_none) {
+        x->reason = why;
+    }
+    exchange_end(x);
+}
+
+/* Ends the exchange with a response of our own; before any other response only. */
+static void exchange_answer_with(struct exchange *x, enum reason why, uint16_t status,
+                                 struct str location)
+{
+    struct http_answer answer;
+    struct str accept = STR_EMPTY;
+    (void)http_field_get(x->request.fields, x->request.field_n, FIELD_accept, &accept);
+    http_answer_make(&answer, why, status, accept, location,
+                     (int64_t)(clock_wall() / USEC_PER_SEC));
+    answer.response.is_last = x->proxy->is_draining;
+    x->reason = why;
+    x->status = answer.response.status;
+    x->has_responded = true;
+    x->body_bytes = x->request.is_head ? 0 : answer.body.n;
+    (void)x->client->ops->send_response(x->client, &answer.response, answer.body, true);
+    /* Whether the client gets it or not, this is the end. */
+    exchange_end(x);
+}
+
+static void exchange_answer(struct exchange *x, enum reason why)
+{
+    exchange_answer_with(x, why, 0, STR_EMPTY);
+}
+
+/* ---- upstream ---- */
+
+static enum reason reason_of_open(enum err e)
+{
+    switch (e) {
+    case E_NOTFOUND:
+        return REASON_no_endpoints;
+    case E_LIMIT:
+    case E_NOMEM:
+        return REASON_overloaded;
+    default:
+        return REASON_connect_refused;
+    }
+}
+
+static enum err exchange_send(struct exchange *x)
+{
+    struct forward_text text;
+    struct http_request out = x->request;
+    out.fields = x->proxy->fields;
+    out.field_n = forward_request_fields(&x->request, exchange_id(x), &text, x->proxy->fields);
+    return x->upstream->ops->send_request(x->upstream, &out, x->first_body, x->is_first_end);
+}
+
+/* Opens a stream to an endpoint and sends the request. Ends the exchange when that cannot be. */
+static void exchange_try(struct exchange *x, bool fresh)
+{
+    struct proxy *p = x->proxy;
+    struct str key = snap_str_get(x->match.host, x->backend->service);
+    enum err e = upstream_open(p->upstreams, key, x->backend->service_hash, fresh, &x->pick);
+    if (e != E_OK) {
+        exchange_answer(x, reason_of_open(e));
+        return;
+    }
+    x->tries++;
+    x->upstream_began = clock_monotonic();
+    x->upstream_ip = upstream_endpoint_ip(x->pick.endpoint);
+    x->upstream_port = upstream_endpoint_port(x->pick.endpoint);
+    x->upstream = x->pick.stream;
+    x->upstream->events = &upstream_events;
+    x->upstream->owner = x;
+    e = exchange_send(x);
+    if (e == E_OK && !x->is_request_ended) {
+        x->client->ops->pull(x->client);
+    } else if (e != E_OK && e != E_AGAIN) {
+        exchange_answer(x, e == E_LIMIT ? REASON_head_too_large : REASON_overloaded);
+    }
+}
+
+/* RFC 9110 section 9.2.2. */
+static bool is_idempotent(struct str method)
+{
+    static const struct str methods[] = {STR_INIT("GET"),   STR_INIT("HEAD"), STR_INIT("OPTIONS"),
+                                         STR_INIT("TRACE"), STR_INIT("PUT"),  STR_INIT("DELETE")};
+    for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++) {
+        if (str_eq(method, methods[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* May the request go to another endpoint? Everything that was sent must still be here, and either
+ * nothing of it was processed, or the connection was a kept-alive one and doing it twice does no
+ * harm: RFC 9110 section 9.2.2, RFC 9112 section 9.3.1. */
+static bool can_retry(const struct exchange *x, bool is_unsent)
+{
+    if (x->has_responded || x->is_request_started || x->tries >= UPSTREAM_TRIES_MAX ||
+        (!x->is_first_body_kept && x->first_body.n > 0)) {
+        return false;
+    }
+    return is_unsent || (x->pick.is_reused && is_idempotent(x->request.method));
+}
+
+static void upstream_on_closed(struct http_stream *s, enum reason why, bool is_unsent)
+{
+    struct exchange *x = s->owner;
+    struct stats_page *stats = x->proxy->stats;
+    x->upstream = NULL;
+    if (can_retry(x, is_unsent)) {
+        stats_add(&stats->upstream_retries, 1);
+        exchange_try(x, x->pick.is_reused);
+    } else if (x->has_responded) {
+        exchange_cut(x, why == REASON_none ? REASON_upstream_cut : why);
+    } else {
+        exchange_answer(x, why == REASON_none ? REASON_upstream_reset : why);
+    }
+}
+
+/* The response is passed on; what is next? */
+static void response_went(struct exchange *x, enum err e, bool is_end)
+{
+    if (e != E_OK && e != E_AGAIN) {
+        exchange_cut(x,
+                     e == E_CLOSED || e == E_SYS ? REASON_client_abort : REASON_upstream_invalid);
+        return;
+    }
+    if (is_end) {
+        exchange_end(x);
+    } else if (e == E_OK) {
+        x->upstream->ops->pull(x->upstream);
+    } /* E_AGAIN: client_on_writable() pulls */
+}
+
+static void upstream_on_response(struct http_stream *s, const struct http_response *r,
+                                 struct str body, bool is_end)
+{
+    struct exchange *x = s->owner;
+    struct proxy *p = x->proxy;
+    struct http_response out = *r;
+    out.fields = p->fields;
+    out.field_n = forward_response_fields(r, p->fields);
+    out.is_last = p->is_draining;
+    x->status = x->upstream_status = r->status;
+    x->body_bytes = x->upstream_bytes = body.n;
+    enum err e = x->client->ops->send_response(x->client, &out, body, is_end);
+    if (e == E_LIMIT) { /* the head alone is too large to be passed on: nothing of it went */
+        exchange_answer(x, REASON_upstream_invalid);
+        return;
+    }
+    x->has_responded = true;
+    response_went(x, e, is_end);
+}
+
+static void upstream_on_body(struct http_stream *s, struct str data, bool is_end)
+{
+    struct exchange *x = s->owner;
+    x->body_bytes += data.n;
+    x->upstream_bytes += data.n;
+    response_went(x, x->client->ops->send_body(x->client, data, is_end), is_end);
+}
+
+static void upstream_on_writable(struct http_stream *s)
+{
+    struct exchange *x = s->owner;
+    if (!x->is_request_ended) {
+        x->client->ops->pull(x->client);
+    }
+}
+
+static const struct http_stream_events upstream_events = {
+    .on_response = upstream_on_response,
+    .on_body = upstream_on_body,
+    .on_writable = upstream_on_writable,
+    .on_closed = upstream_on_closed,
+};
+
+/* ---- client ---- */
+
+static void client_on_body(struct http_stream *s, struct str data, bool is_end)
+{
+    struct exchange *x = s->owner;
+    x->is_request_started = true;
+    x->is_request_ended = is_end;
+    x->request_bytes += data.n;
+    enum err e = x->upstream->ops->send_body(x->upstream, data, is_end);
+    if (e == E_OK && !is_end) {
+        x->client->ops->pull(x->client);
+    } else if (e != E_OK && e != E_AGAIN) {
+        if (x->has_responded) {
+            exchange_cut(x, REASON_overloaded);
+        } else {
+            exchange_answer(x, REASON_overloaded);
+        }
+    }
+}
+
+static void client_on_writable(struct http_stream *s)
+{
+    struct exchange *x = s->owner;
+    x->upstream->ops->pull(x->upstream);
+}
+
+static void client_on_closed(struct http_stream *s, enum reason why, bool is_unsent)
+{
+    struct exchange *x = s->owner;
+    (void)is_unsent; /* says something about upstream streams only */
+    if (!x->has_responded && reason_status(why) != 0) {
+        x->status = reason_status(why); /* the protocol answers this by itself */
+    }
+    x->client = NULL; /* its peer can be read until we return */
+    exchange_cut(x, why);
+}
+
+static const struct http_stream_events client_events = {
+    .on_body = client_on_body,
+    .on_writable = client_on_writable,
+    .on_closed = client_on_closed,
+};
+
+/* ---- a new request ---- */
+
+static struct str shifted(struct str s, ptrdiff_t by)
+{
+    return str_make(s.p + by, s.n);
+}
+
+/* Copies the request into the memory behind x: head bytes, fields, first piece of the body. */
+static void request_copy(struct exchange *x, const struct http_request *r, struct str body)
+{
+    struct field *fields = (struct field *)(void *)(x + 1);
+    char *head = (char *)(fields + r->field_n);
+    ptrdiff_t by = head - r->head.p;
+    mem_copy(head, r->head.p, r->head.n);
+    for (uint32_t i = 0; i < r->field_n; i++) {
+        fields[i] = r->fields[i];
+        fields[i].name.p += by;
+        fields[i].value.p += by;
+    }
+    x->request = *r;
+    x->request.head = str_make(head, r->head.n);
+    x->request.method = shifted(r->method, by);
+    x->request.authority = r->authority.n == 0 ? STR_EMPTY : shifted(r->authority, by);
+    x->request.target = shifted(r->target, by);
+    x->request.fields = fields;
+    x->first_body = body;
+    if (x->is_first_body_kept) {
+        mem_copy(head + r->head.n, body.p, body.n);
+        x->first_body.p = head + r->head.n;
+    }
+}
+
+static struct exchange *exchange_new(struct proxy *p, struct http_stream *s,
+                                     const struct http_request *r, struct str body, bool is_end)
+{
+    bool is_body_kept = body.n <= BODY_KEPT_MAX;
+    size_t block_bytes;
+    size_t need = sizeof(struct exchange) + r->field_n * sizeof(struct field) + r->head.n +
+                  (is_body_kept ? body.n : 0);
+    struct exchange *x = block_take(p, need, &block_bytes);
+    if (x == NULL) {
+        return NULL;
+    }
+    *x = (struct exchange){
+        .proxy = p,
+        .block_bytes = block_bytes,
+        .client = s,
+        .is_first_body_kept = is_body_kept,
+        .is_first_end = is_end,
+        .is_request_ended = is_end,
+        .began = clock_monotonic(),
+        .request_bytes = r->head.n + body.n,
+    };
+    request_copy(x, r, body);
+    exchange_id_set(x);
+    s->events = &client_events;
+    s->owner = x;
+    list_append(&p->exchanges, &x->link);
+    stats_add(&p->stats->requests_in_flight, 1);
+    return x;
+}
+
+static bool request_field(const void *arg, struct str name, struct str *ret_value)
+{
+    const struct http_request *r = arg;
+    return http_field_find(r->fields, r->field_n, name, ret_value);
+}
+
+/* Every listener that Ingresses are served on uses one table; SNAP_GLOBAL says which. */
+static struct str table_of(const struct proxy *p, struct str listener)
+{
+    const struct snapshot_entry *entry =
+        snapshot_find(p->snapshot, SNAP_GLOBAL, STR_EMPTY, hash_str(STR_EMPTY));
+    if (entry == NULL) {
+        return STR_EMPTY;
+    }
+    const struct snap_global *global = (const struct snap_global *)(const void *)entry->shard;
+    const struct snap_listener *listeners = snap_array_get(global, global->listeners);
+    for (uint32_t i = 0; i < global->listeners.n; i++) {
+        if (str_eq(snap_str_get(global, listeners[i].name), listener)) {
+            return snap_str_get(global, listeners[i].table);
+        }
+    }
+    return STR_EMPTY;
+}
+
+static bool exchange_match(struct exchange *x)
+{
+    const struct http_request *r = &x->request;
+    char scratch[HEAD_BYTES_MAX];
+    struct route_query query;
+    if (route_query_prepare(table_of(x->proxy, r->peer->listener), r->method, r->authority,
+                            r->target, scratch, sizeof(scratch), &query) != E_OK) {
+        exchange_answer(x, REASON_bad_request);
+        return false;
+    }
+    query.field = request_field;
+    query.field_arg = r;
+    route_match(x->proxy->snapshot, &query, &x->match);
+    if (x->match.route == NULL) {
+        x->match.segment = NULL;
+        exchange_answer(x, REASON_no_route);
+        return false;
+    }
+    (void)snapshot_segment_ref(x->match.segment); /* the route stays until we are done */
+    return true;
+}
+
+static bool exchange_filter(struct exchange *x)
+{
+    struct filter_request request = {&x->request};
+    struct filter_answer answer;
+    if (filter_run(x->match.host, x->match.route, &request, &answer) == FILTER_ANSWER) {
+        exchange_answer_with(x, answer.reason, answer.status, answer.location);
+        return false;
+    }
+    return true;
+}
+
+static void proxy_on_request(struct http_handler *h, struct http_stream *s,
+                             const struct http_request *r, struct str body, bool is_end)
+{
+    struct proxy *p = container_of(h, struct proxy, handler);
+    struct exchange *x = exchange_new(p, s, r, body, is_end);
+    if (x == NULL) {
+        stats_add(&p->stats->limit_memory, 1);
+        s->ops->release(s); /* unanswered: the connection is cut */
+        return;
+    }
+    if (str_eq(r->method, STR("CONNECT"))) { /* we are nobody's forward proxy */
+        exchange_answer(x, REASON_method_not_supported);
+        return;
+    }
+    if (!exchange_match(x) || !exchange_filter(x)) {
+        return;
+    }
+    uint32_t sum = x->match.route->weight_sum;
+    x->backend = route_backend(&x->match, sum < 2 ? 0 : (uint32_t)(proxy_random(p) % sum));
+    if (x->backend == NULL) {
+        exchange_answer(x, REASON_no_endpoints);
+        return;
+    }
+    exchange_try(x, false);
+}
+
+static void proxy_on_rejected(struct http_handler *h, const struct http_peer *peer,
+                              struct str start, enum reason why)
+{
+    struct proxy *p = container_of(h, struct proxy, handler);
+    struct access_entry e = {
+        .client = peer->ip,
+        .target = str_first(start, str_find(start, '\r')),
+        .version = 11,
+        .status = reason_status(why),
+        .request_bytes = start.n,
+        .reason = why,
+    };
+    stats_add(&p->stats->requests, 1);
+    stats_add(&p->stats->reasons[why], 1);
+    count_status(p->stats, e.status);
+    access_log_write(p->log, &e, clock_wall());
+}
+
+/* ---- the proxy ---- */
+
+enum err proxy_init(struct proxy *p, struct loop *loop, const struct snapshot *snapshot,
+                    struct upstream_set *upstreams, struct stats_page *stats,
+                    struct access_log *log)
+{
+    *p = (struct proxy){
+        .handler = {proxy_on_request, proxy_on_rejected},
+        .loop = loop,
+        .snapshot = snapshot,
+        .upstreams = upstreams,
+        .stats = stats,
+        .log = log,
+        .fields = mem_calloc(HEAD_FIELDS_MAX + FORWARD_ADDED_MAX, sizeof(struct field)),
+    };
+    list_init(&p->exchanges);
+    if (p->fields == NULL) {
+        return E_NOMEM;
+    }
+    if (getrandom(p->random, sizeof(p->random), 0) != sizeof(p->random)) {
+        proxy_fini(p);
+        return E_SYS;
+    }
+    p->random[0] |= 1; /* all zero would stay zero */
+    return E_OK;
+}
+
+void proxy_fini(struct proxy *p)
+{
+    must(list_is_empty(&p->exchanges));
+    blocks_fini(p);
+    mem_free(p->fields);
+    p->fields = NULL;
+}

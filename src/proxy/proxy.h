@@ -1,0 +1,35 @@
+/* proxy/proxy.h: requests in, routed, sent on, answered: the http_handler of a worker. One exchange
+ * is one request with its response; it never names a protocol version.
+ * Not here: connections (http1/), endpoints (upstream/), matching (route/). */
+#pragma once
+
+#include "event/loop.h"
+#include "http/stream.h"
+#include "log/access.h"
+#include "snapshot/snapshot.h"
+#include "stats/stats.h"
+#include "upstream/upstream.h"
+
+struct proxy_block;
+
+struct proxy {
+    struct http_handler handler; /* what the protocols call */
+    struct loop *loop;
+    const struct snapshot *snapshot;
+    struct upstream_set *upstreams;
+    struct stats_page *stats;
+    struct access_log *log;
+    bool is_draining;           /* responses say that the connection ends */
+    struct list exchanges;      /* in flight */
+    struct proxy_block *blocks; /* free ones, the warmest first */
+    uint32_t block_n;
+    struct field *fields; /* where the fields that go out are put together */
+    uint64_t random[2];   /* never for secrets */
+};
+
+/* Borrows everything for the proxy's life. Errors: E_NOMEM, E_SYS (no randomness). */
+enum err proxy_init(struct proxy *p, struct loop *loop, const struct snapshot *snapshot,
+                    struct upstream_set *upstreams, struct stats_page *stats,
+                    struct access_log *log);
+/* The streams are gone already: the server was ended before. */
+void proxy_fini(struct proxy *p);

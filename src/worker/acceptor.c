@@ -1,0 +1,117 @@
+/* Accepting. When descriptors run out, accepting pauses: connections wait in the kernel's queue,
+ * those that stand go on, and it is tried again a moment later. */
+#include "worker/acceptor.h"
+
+#include "base/mem.h"
+#include "log/log.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#define PAUSE_OUT_OF_DESCRIPTORS (100 * USEC_PER_MS)
+
+static watch_fn acceptor_on_event;
+static timer_fn acceptor_on_pause;
+
+static bool peer_of(const struct sockaddr_storage *from, const struct heritage_listener *listener,
+                    struct http_peer *ret)
+{
+    static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+    struct http_peer peer = {.local_port = listener->port,
+                             .listener = str_from_cstr(listener->name)};
+    if (from->ss_family == AF_INET) {
+        const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)from;
+        peer.ip.family = 4;
+        peer.port = ntohs(in->sin_port);
+        mem_copy(peer.ip.bytes, &in->sin_addr, 4);
+    } else if (from->ss_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)(const void *)from;
+        bool is_v4 = str_eq(str_make((const char *)&in6->sin6_addr, sizeof(mapped)),
+                            str_make((const char *)mapped, sizeof(mapped)));
+        peer.ip.family =
+            is_v4 ? 4 : 6; /* a dual-stack socket shows IPv4 clients as ::ffff:a.b.c.d */
+        peer.port = ntohs(in6->sin6_port);
+        mem_copy(peer.ip.bytes, (const char *)&in6->sin6_addr + (is_v4 ? 12 : 0), is_v4 ? 4 : 16);
+    } else {
+        return false;
+    }
+    *ret = peer;
+    return true;
+}
+
+static void acceptor_pause(struct acceptor *a, int error)
+{
+    stats_add(&a->server->stats->limit_descriptors, 1);
+    log_line(LOG_WARN, "accepting pauses listener=%s errno=%d: existing connections go on",
+             a->listener->name, error);
+    loop_unwatch(a->loop, &a->watch);
+    loop_arm(a->loop, &a->pause, PAUSE_OUT_OF_DESCRIPTORS, acceptor_on_pause);
+}
+
+/* False when there is nothing more to accept now. */
+static bool accept_one(struct acceptor *a)
+{
+    struct sockaddr_storage from;
+    socklen_t from_n = sizeof(from);
+    struct http_peer peer;
+    int fd =
+        accept4(a->listener->fd, (struct sockaddr *)&from, &from_n, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0) {
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+            acceptor_pause(a, errno);
+        }
+        return errno == ECONNABORTED || errno == EINTR;
+    }
+    if (!peer_of(&from, a->listener, &peer) || http1_server_accept(a->server, fd, &peer) != E_OK) {
+        stats_add(&a->server->stats->accept_failed, 1);
+    } else {
+        stats_add(&a->server->stats->accepted, 1);
+    }
+    return true;
+}
+
+static void acceptor_on_event(struct watch *w, uint32_t events)
+{
+    struct acceptor *a = container_of(w, struct acceptor, watch);
+    (void)events; /* reading is all there is */
+    for (int i = 0; i < ACCEPT_BATCH && accept_one(a); i++) {
+    }
+}
+
+static void acceptor_on_pause(struct timer *t)
+{
+    struct acceptor *a = container_of(t, struct acceptor, pause);
+    if (loop_watch_listener(a->loop, &a->watch, a->listener->fd, acceptor_on_event) != E_OK) {
+        loop_arm(a->loop, &a->pause, PAUSE_OUT_OF_DESCRIPTORS, acceptor_on_pause);
+    }
+}
+
+void acceptor_init(struct acceptor *a, struct loop *loop, struct http1_server *server,
+                   const struct heritage_listener *listener)
+{
+    *a = (struct acceptor){
+        .watch = {.fd = -1}, .loop = loop, .server = server, .listener = listener};
+}
+
+enum err acceptor_start(struct acceptor *a)
+{
+    int one = 1; /* accepted sockets inherit it */
+    (void)setsockopt(a->listener->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    TRY(loop_watch_listener(a->loop, &a->watch, a->listener->fd, acceptor_on_event));
+    a->is_open = true;
+    return E_OK;
+}
+
+void acceptor_stop(struct acceptor *a)
+{
+    if (!a->is_open) {
+        return;
+    }
+    a->is_open = false;
+    while (accept_one(a)) {
+    }
+    loop_disarm(a->loop, &a->pause);
+    loop_unwatch(a->loop, &a->watch);
+}

@@ -1,0 +1,22 @@
+/* worker/acceptor.h: client connections from an inherited listening socket, which all workers
+ * share. Private to worker/. */
+#pragma once
+
+#include "http1/server.h"
+#include "os/heritage.h"
+
+struct acceptor {
+    struct watch watch;
+    struct timer pause; /* out of descriptors: accept again when it fires */
+    struct loop *loop;
+    struct http1_server *server;
+    const struct heritage_listener *listener;
+    bool is_open;
+};
+
+/* Borrows everything. Nothing is accepted before acceptor_start(). */
+void acceptor_init(struct acceptor *a, struct loop *loop, struct http1_server *server,
+                   const struct heritage_listener *listener);
+enum err acceptor_start(struct acceptor *a); /* E_SYS */
+/* Takes what waits in the queue, then no more. */
+void acceptor_stop(struct acceptor *a);

@@ -1,0 +1,240 @@
+/* A worker's life: born with a heritage, sandboxed, it waits for its first generation, then
+ * accepts; told to drain, it goes on accepting for the grace time, finishes what is in flight and
+ * exits 0. When the supervisor is gone, it drains by itself. */
+#include "worker/worker.h"
+
+#include "base/mem.h"
+#include "http1/client.h"
+#include "log/access.h"
+#include "log/log.h"
+#include "os/heritage.h"
+#include "os/sandbox.h"
+#include "proxy/proxy.h"
+#include "worker/acceptor.h"
+#include "worker/intake.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define LOG_FLUSH_DELAY (100 * USEC_PER_MS)
+
+struct worker {
+    struct heritage heritage;
+    struct stats_area *area;
+    struct stats_page *stats;
+    struct loop *loop;
+    struct snapshot snapshot;
+    struct intake intake;
+    struct http1_context http1;
+    struct http1_server server;
+    struct http1_dialer dialer;
+    struct upstream_set *upstreams;
+    struct proxy proxy;
+    struct access_log log;
+    struct timer log_timer;
+    struct timer drain_timer;
+    enum { SERVING, GRACE, DRAINING } phase;
+    uint32_t acceptor_n;
+    bool is_accepting;
+    struct acceptor acceptors[LISTENERS_MAX];
+};
+
+/* ---- access log ---- */
+
+static void log_flush(struct worker *w)
+{
+    access_log_flush(&w->log);
+    stats_set(&w->stats->log_lines, w->log.line_n);
+    stats_set(&w->stats->log_lines_dropped, w->log.dropped_n);
+}
+
+static void on_log_timer(struct timer *t)
+{
+    struct worker *w = container_of(t, struct worker, log_timer);
+    log_flush(w);
+    if (w->log.n > 0) {
+        loop_arm(w->loop, t, LOG_FLUSH_DELAY, on_log_timer);
+    }
+}
+
+/* ---- draining ---- */
+
+static void on_drain_timer(struct timer *t)
+{
+    struct worker *w = container_of(t, struct worker, drain_timer);
+    if (w->phase == DRAINING) {
+        log_line(LOG_WARN, "drain timeout: cutting connections=%zu", w->server.conn_n);
+        loop_stop(w->loop);
+        return;
+    }
+    w->phase = DRAINING;
+    for (uint32_t i = 0; i < w->acceptor_n; i++) {
+        acceptor_stop(&w->acceptors[i]);
+    }
+    w->proxy.is_draining = true;
+    http1_server_drain(&w->server);
+    loop_arm(w->loop, t, w->heritage.drain_us, on_drain_timer);
+}
+
+static void on_drain(void *arg, bool is_orphaned)
+{
+    struct worker *w = arg;
+    if (w->phase != SERVING) {
+        return;
+    }
+    log_line(LOG_INFO, is_orphaned ? "supervisor is gone: draining" : "draining");
+    w->phase = GRACE;
+    loop_arm(w->loop, &w->drain_timer, is_orphaned ? 0 : w->heritage.shutdown_grace_us,
+             on_drain_timer);
+}
+
+/* ---- configuration ---- */
+
+static void on_change(void *arg, enum snap_kind kind, struct str key,
+                      const struct snapshot_entry *entry)
+{
+    struct worker *w = arg;
+    if (kind == SNAP_SERVICE) {
+        const void *shard = entry == NULL ? NULL : entry->shard;
+        upstream_set_update(w->upstreams, key, shard);
+    }
+}
+
+static void on_applied(void *arg)
+{
+    struct worker *w = arg;
+    struct control_message ready = {.type = CONTROL_READY};
+    if (w->is_accepting || w->phase == DRAINING) {
+        return;
+    }
+    w->is_accepting = true;
+    for (uint32_t i = 0; i < w->acceptor_n; i++) {
+        if (acceptor_start(&w->acceptors[i]) != E_OK) {
+            log_line(LOG_ERROR, "cannot watch listener %s", w->heritage.listeners[i].name);
+        }
+    }
+    (void)control_send(w->heritage.control_fd, &ready, -1); /* the supervisor may be gone */
+}
+
+static void on_log_reopen(void *arg)
+{
+    (void)arg; /* the log goes to a descriptor the supervisor holds: nothing to reopen here */
+}
+
+static const struct intake_events intake_events = {on_applied, on_drain, on_log_reopen};
+
+static void on_tick(void *arg)
+{
+    struct worker *w = arg;
+    if (w->phase == DRAINING && w->server.conn_n == 0) {
+        loop_stop(w->loop);
+    }
+    if (access_log_is_full(&w->log)) {
+        log_flush(w);
+    } else if (w->log.n > 0 && !list_is_linked(&w->log_timer.link)) {
+        loop_arm(w->loop, &w->log_timer, LOG_FLUSH_DELAY, on_log_timer);
+    }
+}
+
+/* ---- birth and death ---- */
+
+static void on_missing_protection(void *arg, const char *what, int error)
+{
+    (void)arg;
+    log_line(LOG_WARN, "this kernel does not offer a protection: %s errno=%d; going on without",
+             what, error);
+}
+
+/* The terminal's Ctrl-C reaches the whole process group, but only the supervisor decides. */
+static void ignore_signals(void)
+{
+    static const int ignored[] = {SIGPIPE, SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+    for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++) {
+        (void)signal(ignored[i], SIG_IGN);
+    }
+}
+
+/* Gauges count what this process holds: a predecessor's are void. */
+static void reset_gauges(struct stats_page *page)
+{
+    for (uint32_t i = 0; i < stats_counter_n; i++) {
+        if (stats_counters[i].is_gauge) {
+            stats_set((stats_value *)(void *)((char *)page + stats_counters[i].offset), 0);
+        }
+    }
+}
+
+static enum err worker_init(struct worker *w)
+{
+    const struct heritage *h = &w->heritage;
+    TRY(stats_open(h->stats_fd, &w->area));
+    w->stats = &w->area->workers[h->index];
+    reset_gauges(w->stats);
+    snapshot_init(&w->snapshot);
+    TRY(loop_new(&w->loop));
+    TRY(access_log_init(&w->log, h->log_fd, (enum access_log_format)h->log_format));
+    TRY(http1_context_init(&w->http1, w->loop));
+    http1_dialer_init(&w->dialer, &w->http1, w->stats);
+    TRY(upstream_set_new(&w->snapshot, &w->dialer.dialer, w->stats, h->index, &w->upstreams));
+    TRY(proxy_init(&w->proxy, w->loop, &w->snapshot, w->upstreams, w->stats, &w->log));
+    http1_server_init(&w->server, &w->http1, &w->proxy.handler, w->stats);
+    for (uint32_t i = 0; i < h->listener_n; i++) {
+        acceptor_init(&w->acceptors[w->acceptor_n++], w->loop, &w->server, &h->listeners[i]);
+    }
+    loop_on_tick(w->loop, on_tick, w);
+    return intake_open(&w->intake, w->loop, h->control_fd, &w->snapshot, w->stats, on_change,
+                       &intake_events, w);
+}
+
+static void worker_fini(struct worker *w)
+{
+    http1_server_fini(&w->server);
+    upstream_set_free(w->upstreams);
+    (void)loop_step(w->loop, 0); /* frees what waits for the end of a tick */
+    proxy_fini(&w->proxy);
+    http1_context_fini(&w->http1);
+    intake_close(&w->intake);
+    snapshot_fini(&w->snapshot);
+    log_flush(w);
+    access_log_fini(&w->log);
+    loop_free(w->loop);
+    stats_close(w->area);
+}
+
+static enum err worker_run(struct worker *w)
+{
+    enum err e = worker_init(w);
+    if (e == E_OK) {
+        struct sandbox_options sandbox = {SANDBOX_NOBODY, SANDBOX_NOBODY};
+        e = sandbox_enter(&sandbox, on_missing_protection, NULL);
+    }
+    if (e != E_OK) {
+        log_line(LOG_ERROR, "cannot start: %s", err_text(e));
+        return e;
+    }
+    e = loop_run(w->loop);
+    if (e != E_OK) {
+        log_line(LOG_ERROR, "event loop failed: %s", err_text(e));
+    }
+    worker_fini(w);
+    return e;
+}
+
+int worker_main(int heritage_fd)
+{
+    struct worker *w = mem_calloc(1, sizeof(*w));
+    enum err e = w == NULL ? E_NOMEM : heritage_take(heritage_fd, &w->heritage);
+    if (e != E_OK) {
+        (void)fprintf(stderr, "lintel-worker: bad heritage: %s\n", err_text(e));
+        mem_free(w);
+        return EXIT_FAILURE;
+    }
+    char name[16];
+    (void)snprintf(name, sizeof(name), "worker %u", w->heritage.index);
+    log_init(name, LOG_INFO);
+    ignore_signals();
+    e = worker_run(w);
+    mem_free(w);
+    return e == E_OK ? EXIT_SUCCESS : EXIT_FAILURE;
+}
