@@ -18,6 +18,7 @@ enum limit {
     MANIFEST_OBJECT_BYTES_MAX = 8 << 20, /* arena of one decoded object */
     DIRECTORY_DEPTH_MAX = 32,
     DIAGNOSTICS_PER_OBJECT_MAX = 64,
+    REDIRECT_BYTES_MAX = 2048, /* URL of a redirect */
 
     /* HTTP messages */
     HEAD_BYTES_MAX = 32 * 1024,

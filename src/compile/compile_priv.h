@@ -1,0 +1,308 @@
+/* compile/compile_priv.h: the records that tie objects to shards, and the parts that use them.
+ *
+ *   Ingress --link--> host (SNAP_HOST)       a rule, or the default backend, adds to this host
+ *           --use---> port (SNAP_SERVICE)    a backend names this Service and port
+ *           --------> class                  whose coming and going decides whether it is ours
+ *   port -----------> service                one Service, all its ports in use
+ *        -----------> name                   what an ExternalName must be resolved as
+ *
+ * A change of the store only marks records dirty (index.c), without scanning; compile_run() works
+ * the dirty ones off: Ingresses first, since these create links and uses, then hosts and ports.
+ * Invariants: a dirty Ingress has been worked off before any host is compiled, so a link's rule is
+ * always one of the present object; a record exists as long as something refers to it or its shard
+ * has been emitted. */
+#pragma once
+
+#include "base/hash.h"
+#include "base/list.h"
+#include "compile/compile.h"
+#include "snapshot/filters.h"
+
+/* ---- diagnostics (diags.c) ---- */
+
+struct diag_book { /* all that are present */
+    struct list all;
+    bool is_sorted;
+    diag_fn *on_diag;
+    void *arg;
+};
+
+struct diag_batch { /* those of one record, being collected */
+    struct list nodes;
+    enum err err; /* sticky E_NOMEM */
+};
+
+/* What is always the same about a kind of finding. */
+struct finding {
+    enum diag_severity severity;
+    enum diag_reason reason;
+    const char *why, *mend;
+};
+
+void diag_batch_init(struct diag_batch *batch);
+/* Copies *d except kind, why and mend, which are static texts. */
+void diag_batch_add(struct diag_batch *batch, const struct diag *d);
+void diag_batch_drop(struct diag_batch *batch);
+/* Makes the batch what owner has; tells of those that owner did not have before. Cannot fail. */
+void diag_batch_commit(struct diag_batch *batch, struct diag_book *book, struct list *owner);
+void diag_book_init(struct diag_book *book);
+void diag_book_sort(struct diag_book *book);
+void diag_book_each(const struct diag_book *book, diag_fn *fn, void *arg);
+/* Drops what owner has. */
+void diag_owner_clear(struct list *owner);
+
+/* ---- records (index.c) ---- */
+
+struct key {
+    struct str part[3];
+};
+
+struct product { /* what has been emitted for a key */
+    uint64_t hash;
+    size_t bytes; /* 0: nothing, or a deletion */
+};
+
+struct node { /* head of every record */
+    struct key key;
+    uint64_t hash;
+    struct list dirty; /* in one of struct compile's queues */
+    struct list diags;
+    struct product product;
+};
+
+struct place {     /* of a backend in an Ingress */
+    uint32_t rule; /* SNAP_DEFAULT_RULE: spec.defaultBackend */
+    uint32_t path; /* SNAP_DEFAULT_RULE: a rule without http, which takes spec.defaultBackend */
+};
+
+struct ingress_node { /* key: namespace, name */
+    struct node node;
+    const struct ingress *object; /* NULL: deleted; then only its records are left to be undone */
+    struct list in_class;         /* in class_node.ingresses or compile.classless */
+    struct class_node *class;
+    struct link *links;
+    struct use *uses;
+    uint32_t link_n, use_n;
+};
+
+struct class_node { /* key: name */
+    struct node node;
+    struct list ingresses; /* ingress_node.in_class */
+};
+
+struct host_node { /* key: pattern */
+    struct node node;
+    struct list links; /* link.in_host */
+};
+
+struct service_node { /* key: namespace, name */
+    struct node node;
+    struct list ports; /* port_node.in_service */
+};
+
+struct port_node { /* key: namespace, service, port as written; "" = the Service's first port */
+    struct node node;
+    struct list uses; /* use.in_port */
+    struct list in_service, in_name;
+    struct service_node *service;
+    struct name_node *name; /* NULL: does not depend on a resolution */
+    uint64_t stamp;         /* of the attachment that used it last */
+};
+
+struct name_node { /* key: DNS name */
+    struct node node;
+    struct list ports; /* port_node.in_name */
+};
+
+struct link {
+    struct list in_host;
+    const struct ingress_node *ingress;
+    struct host_node *host;
+    uint32_t rule; /* SNAP_DEFAULT_RULE: the default backend, for the host "" */
+};
+
+struct use {
+    struct list in_port;
+    const struct ingress_node *ingress; /* NULL: --default-backend-service */
+    struct port_node *port;
+    struct place place; /* the first one in this Ingress */
+};
+
+/* ---- working space, kept from run to run ---- */
+
+struct candidate { /* a route in the making */
+    struct str path, written;
+    const struct ingress_backend *backend;
+    struct place place;
+    uint32_t order; /* index in host_work.links */
+    bool is_exact;
+    struct snap_range filters;
+};
+
+struct host_work {
+    const struct link **links; /* of the host being compiled, in order of precedence */
+    struct candidate *candidates;
+    struct snap_filter *filters;
+    size_t link_n, link_cap, candidate_n, candidate_cap, filter_n, filter_cap;
+    size_t node_n;
+    const struct link *fallback; /* whose default backend the host has, or NULL */
+    struct arena paths;          /* normalised paths that differ from what was written */
+};
+
+struct endpoint_list {
+    struct snap_endpoint *items;
+    size_t n, cap;
+};
+
+struct service_work {
+    enum snap_service_status status;
+    struct endpoint_list endpoints;
+    struct endpoint_list terminating; /* taken when nothing is ready */
+};
+
+struct compile {
+    struct store *store;
+    const struct compile_options *options;
+    struct map ingresses, classes, hosts, services, ports, names;
+    struct list dirty_ingresses, dirty_hosts, dirty_ports;
+    struct list classless; /* ingress_node.in_class of those that say nothing about their class */
+    bool has_default_class, is_default_class_ours;
+    bool has_missed;            /* the store may hold Ingresses without a record */
+    struct host_node *any_host; /* key "" */
+    struct use default_use;     /* of options.default_service */
+    struct product global;
+    uint64_t stamp;
+    struct diag_book *book;
+    struct buf shard, key, field, what;
+    struct host_work host;
+    struct service_work service;
+    compile_shard_fn *emit; /* of the run that is on */
+    void *emit_arg;
+};
+
+/* ---- index.c ---- */
+
+void *node_find(const struct map *m, const struct key *key);
+/* The record of key, made (size bytes, cleared but for its head) when there is none; NULL: E_NOMEM.
+ */
+void *node_make(struct map *m, const struct key *key, size_t size);
+/* Unlinks and frees; the record's own lists are empty or undone. */
+void node_free(struct map *m, struct node *n);
+static inline void node_mark(struct list *queue, struct node *n)
+{
+    if (!list_is_linked(&n->dirty)) {
+        list_append(queue, &n->dirty);
+    }
+}
+struct host_node *host_make(struct compile *c, struct str pattern);
+struct port_node *port_make(struct compile *c, struct str namespace_name, struct str service,
+                            struct str port);
+/* Makes name what port depends on; empty: nothing. Errors: E_NOMEM. */
+enum err port_depend(struct compile *c, struct port_node *port, struct str name);
+/* Frees the port's record and what only it refers to. */
+void port_free(struct compile *c, struct port_node *port);
+/* A store_change_fn over struct compile. */
+void index_change(void *arg, const struct object *old_object, const struct object *new_object);
+/* Makes records for Ingresses of the store that have none. Errors: E_NOMEM. */
+enum err index_catch_up(struct compile *c);
+
+/* ---- class.c ---- */
+
+struct class_verdict {
+    bool is_ours;
+    bool is_unknown;  /* ingressClassName names no IngressClass */
+    bool is_disputed; /* ingressClassName and the annotation disagree */
+    const char *why;
+};
+
+struct class_verdict class_judge(const struct compile *c, const struct ingress *ingress);
+/* Looks for the default class anew; true when that changed. O(classes). */
+bool class_default_refresh(struct compile *c);
+/* The value of the legacy annotation; empty when there is none. */
+struct str class_annotation(const struct ingress *ingress);
+void class_check(struct compile *c, struct diag_batch *batch, const struct ingress *ingress,
+                 const struct class_verdict *verdict);
+
+/* ---- ingress.c ---- */
+
+enum err ingress_update(struct compile *c, struct ingress_node *n);
+/* Undoes links and uses, and marks what these led to. */
+void ingress_detach(struct compile *c, struct ingress_node *n);
+
+/* ---- place.c ---- */
+
+const struct ingress_backend *place_backend(const struct ingress *ingress, struct place place);
+uint32_t place_line(const struct ingress *ingress, struct place place);
+/* Sets c->field: "spec.rules[0].http.paths[1]" and what is behind it. */
+void place_field(struct compile *c, struct place place, const char *more);
+/* The next place in reading order that can have a backend; false at the end. Begin with
+ * place_first. */
+bool place_next(const struct ingress *ingress, struct place *place);
+struct place place_first(void);
+/* True when it names a Service and a port in a way that a key can be made of. */
+bool backend_is_service(const struct ingress_backend *backend);
+/* The port as it was written; digits has room for U16_DIGITS. */
+enum { U16_DIGITS = 5 };
+struct str backend_port(const struct ingress_backend *backend, char digits[U16_DIGITS]);
+/* The first bytes of a text from a manifest: enough to find it by, whatever its length. */
+struct str shown(struct str text);
+/* c->what emptied, to be filled. */
+struct buf *what_begin(struct compile *c);
+/* Adds a diagnostic with c->field and c->what. */
+void finding_add(struct compile *c, struct diag_batch *batch, const struct object *o, uint32_t line,
+                 const struct finding *f);
+
+/* ---- host.c: one host; host_paths.c: its paths; host_write.c: its bytes ---- */
+
+enum err host_compile(struct compile *c, struct host_node *host);
+/* Fills c->host with the ordered links, the surviving candidates in table order, and the default.
+ * Errors: E_NOMEM. */
+enum err host_gather(struct compile *c, const struct host_node *host, struct diag_batch *batch);
+/* Writes c->host as a shard into c->shard. Errors: E_NOMEM, E_LIMIT. */
+enum err host_write(struct compile *c, const struct host_node *host);
+/* Sets c->key to a service's. */
+void service_key(struct compile *c, const struct key *key);
+
+/* ---- service.c, endpoints.c, external.c ---- */
+
+enum err service_compile(struct compile *c, struct port_node *port);
+/* Tells every Ingress that uses port of c->what; more is what stands behind the place. */
+void service_tell(struct compile *c, struct diag_batch *batch, const struct port_node *port,
+                  const char *more, const struct finding *f);
+/* Fills c->service.endpoints from the slices. Errors: E_NOMEM, E_LIMIT. */
+enum err endpoints_gather(struct compile *c, struct diag_batch *batch, const struct port_node *port,
+                          const struct service *service, const struct service_port *service_port);
+enum err endpoint_list_add(struct endpoint_list *l, const struct ip *ip, uint16_t port);
+void endpoint_list_sort(struct endpoint_list *l); /* and drops duplicates */
+/* Fills c->service from the Service's external name. */
+enum err external_gather(struct compile *c, struct diag_batch *batch, struct port_node *port,
+                         const struct service *service);
+/* NULL when the Service has no such TCP port. */
+const struct service_port *service_find_port(const struct service *service, struct str port);
+
+/* ---- filters.c, filter_<name>.c ---- */
+
+/* Says what is wrong with the filter's annotations. */
+typedef void filter_check_fn(struct compile *c, struct diag_batch *batch,
+                             const struct ingress *ingress);
+/* Writes the filter's struct; its offset, or 0 when the Ingress does not have this filter. */
+typedef uint32_t filter_write_fn(struct buf *shard, const struct ingress *ingress);
+#define FILTER(name, number)                                                                       \
+    filter_check_fn filter_##name##_check;                                                         \
+    filter_write_fn filter_##name##_write;
+#include "snapshot/filters.def"
+#undef FILTER
+
+void filters_check(struct compile *c, struct diag_batch *batch, const struct ingress *ingress);
+/* Writes every filter of ingress to c->shard and appends to c->host.filters. Errors: E_NOMEM. */
+enum err filters_write(struct compile *c, const struct ingress *ingress);
+/* Sets c->field to an annotation's. */
+void annotation_field(struct compile *c, const char *name);
+
+/* ---- emit.c ---- */
+
+/* Emits the finished shard in c->shard if it differs from what key has. */
+enum err product_emit(struct compile *c, struct product *product);
+/* Emits a deletion if key has anything. c->key holds the key. */
+enum err product_delete(struct compile *c, struct product *product, enum snap_kind kind);
+enum err global_compile(struct compile *c);

@@ -1,0 +1,31 @@
+/* The global shard: what every inherited socket serves. Both listeners use the one table that
+ * Ingresses make; Gateways will bring tables of their own. */
+#include "compile/compile_priv.h"
+
+static const struct str listeners[] = {STR_INIT("http"), STR_INIT("https")};
+
+enum { LISTENERS_N = sizeof(listeners) / sizeof(listeners[0]) };
+
+static void listener_write(struct buf *b, struct snap_array at, uint32_t i)
+{
+    struct snap_listener listener = {snap_add_str(b, listeners[i]),
+                                     snap_add_str(b, STR("ingress"))};
+    snap_at(b, at.offset, struct snap_listener)[i] = listener;
+}
+
+enum err global_compile(struct compile *c)
+{
+    struct buf *b = &c->shard;
+    if (c->global.bytes > 0) {
+        return E_OK; /* it depends on nothing that changes */
+    }
+    buf_reset(b);
+    snap_shard_begin(b, SNAP_GLOBAL, sizeof(struct snap_global), STR_EMPTY);
+    struct snap_array at = snap_add_array(b, LISTENERS_N, sizeof(struct snap_listener));
+    for (uint32_t i = 0; i < LISTENERS_N && !b->bad; i++) {
+        snap_at(b, 0, struct snap_global)->listeners = at;
+        listener_write(b, at, i);
+    }
+    TRY(snap_shard_end(b));
+    return product_emit(c, &c->global);
+}
