@@ -104,6 +104,9 @@ def test_exact_heeds_the_trailing_slash(ask, target, expected):
 @pytest.mark.parametrize("target, expected", [
     ("/foo/../foo/bar", "foo-bar"), # RFC 3986 section 6.2.2.3: dot segments are removed
     ("/foo/./bar", "foo-bar"),
+    ("//foo//bar", "foo-bar"),
+    ("/../../foo", "foo-exact"),    # nothing leads above the root
+    ("/foo%2Fbar", "no_route"),     # an encoded slash separates nothing
     ("/%66oo", "foo-exact"),        # RFC 3986 section 6.2.2.2: unreserved characters are decoded
 ])
 def test_paths_are_normalised_before_they_are_compared(ask, target, expected):

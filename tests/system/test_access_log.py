@@ -1,0 +1,96 @@
+"""The access log, in both forms."""
+import json
+import re
+
+from lib.client import Client
+from lib.manifests import app, ingress, ingress_class, rule
+from lib.wait import eventually
+
+# ingress-nginx's default format: what people's log parsers understand.
+TEXT = re.compile(
+    r'(?P<client>\S+) - - \[(?P<time>[^\]]+)\] "(?P<request>[^"]*)" (?P<status>\d{3}) '
+    r'(?P<bytes>\d+) "(?P<referer>[^"]*)" "(?P<agent>[^"]*)" (?P<length>\d+) '
+    r'(?P<seconds>\d+\.\d{3}) \[(?P<upstream>[^\]]*)\] \[\] (?P<address>\S+) (?P<up_bytes>\S+) '
+    r'(?P<up_seconds>\S+) (?P<up_status>\S+) (?P<id>\S+)(?: (?P<reason>\w+))?')
+
+
+def serve(stage, access_log):
+    backend = stage.backend(lambda x: (x.read_body(), x.respond(body=b"12345")))
+    lintel = stage.run(ingress_class(), app("app", backend.port),
+                       ingress("a", rule("a.test", ("/", "Prefix", "app:80"))),
+                       access_log=access_log)
+    return lintel, backend
+
+
+def test_text(stage):
+    lintel, backend = serve(stage, "text")
+    lintel.fetch("/x?y=1", "a.test", fields=[("User-Agent", "test \"agent\""), ("Referer", "r")])
+    line = lintel.wait_access_log("/x")
+    match = TEXT.fullmatch(line.replace("\\x22", "'"))
+    assert match, line
+    assert match["client"] == "127.0.0.1" and match["request"] == "GET /x?y=1 HTTP/1.1"
+    assert (match["status"], match["bytes"]) == ("200", "5")
+    assert (match["agent"], match["referer"]) == ("test 'agent'", "r")
+    assert match["upstream"] == "default-app-80"
+    assert match["address"] == f"127.0.0.1:{backend.port}" and match["up_status"] == "200"
+    assert match["reason"] is None
+
+
+def test_text_of_an_own_answer_ends_with_the_reason(stage):
+    lintel, _ = serve(stage, "text")
+    lintel.fetch("/x", "b.test")
+    match = TEXT.fullmatch(lintel.wait_access_log("/x"))
+    assert match and (match["status"], match["reason"]) == ("404", "no_route")
+
+
+def test_json(stage):
+    lintel, backend = serve(stage, "json")
+    lintel.fetch("/x", "a.test", method="POST", body=b"abc")
+    item = lintel.wait_access_log_json(target="/x")
+    assert item["remote_addr"] == "127.0.0.1" and item["method"] == "POST"
+    assert item["host"] == "a.test" and item["status"] == 200 and item["body_bytes_sent"] == 5
+    assert (item["namespace"], item["ingress"]) == ("default", "a")
+    assert item["upstream_addr"] == f"127.0.0.1:{backend.port}" and item["reason"] == "none"
+
+
+def test_whatever_a_client_sends_a_line_stays_one_line(stage):
+    lintel, _ = serve(stage, "json")
+    lintel.fetch("/quote\"back\\slash", "a.test", fields=[("User-Agent", "\xff\x01\x7f é\"\\")])
+    lintel.fetch("/end", "a.test")
+    lintel.wait_access_log_json(target="/end")
+    lines = lintel.access_log().splitlines()
+    assert all(json.loads(line) for line in lines)
+    assert len(lines) in (1, 2)
+
+
+def test_malformed_requests_are_logged_too(stage):
+    lintel, _ = serve(stage, "json")
+    with Client(lintel.port) as client:
+        client.send(b"nonsense\r\n\r\n")
+        client.read_response()
+    item = lintel.wait_access_log_json(reason="bad_request")
+    assert item["status"] == 400
+
+
+def test_each_request_is_one_line(stage):
+    lintel, _ = serve(stage, "json")
+    with Client(lintel.port) as client:
+        for i in range(500):
+            client.request(target=f"/{i}", host="a.test")
+    eventually(lambda: len(lintel.access_log().splitlines()) == 500)
+    targets = [json.loads(line)["target"] for line in lintel.access_log().splitlines()]
+    assert targets == [f"/{i}" for i in range(500)]
+
+
+def test_off(stage):
+    lintel, _ = serve(stage, "off")
+    lintel.fetch("/x", "a.test")
+    lintel.stop()
+    assert lintel.access_log() == ""
+
+
+def test_the_last_lines_are_written_before_the_end(stage):
+    lintel, _ = serve(stage, "json")
+    lintel.fetch("/last", "a.test")
+    assert lintel.stop() == 0
+    assert json.loads(lintel.access_log().splitlines()[-1])["target"] == "/last"
