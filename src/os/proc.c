@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -10,10 +11,8 @@
 
 enum { PROC_FILE_BYTES = 1024, STAT_UTIME = 14, STAT_STIME = 15, STATM_RESIDENT = 2 };
 
-static enum err file_read(pid_t pid, const char *name, char *text, size_t cap, struct str *ret)
+static enum err file_read(const char *path, char *text, size_t cap, struct str *ret)
 {
-    char path[64];
-    (void)snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name); /* always fits */
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
         return errno == ENOENT ? E_NOTFOUND : E_SYS;
@@ -27,6 +26,13 @@ static enum err file_read(pid_t pid, const char *name, char *text, size_t cap, s
     }
     *ret = str_make(text, (size_t)n);
     return E_OK;
+}
+
+static enum err pid_file_read(pid_t pid, const char *name, char *text, size_t cap, struct str *ret)
+{
+    char path[64];
+    (void)snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name); /* always fits */
+    return file_read(path, text, cap, ret);
 }
 
 /* Field number of blank-separated text, the first is 1. */
@@ -54,8 +60,8 @@ enum err proc_usage_read(pid_t pid, struct proc_usage *ret)
     char stat_text[PROC_FILE_BYTES], statm_text[PROC_FILE_BYTES];
     struct str stat, statm;
     uint64_t user, system, resident, shared;
-    TRY(file_read(pid, "stat", stat_text, sizeof(stat_text), &stat));
-    TRY(file_read(pid, "statm", statm_text, sizeof(statm_text), &statm));
+    TRY(pid_file_read(pid, "stat", stat_text, sizeof(stat_text), &stat));
+    TRY(pid_file_read(pid, "statm", statm_text, sizeof(statm_text), &statm));
     stat = stat_from_state(stat);
     if (!field_get(stat, STAT_UTIME - 2, &user) || !field_get(stat, STAT_STIME - 2, &system) ||
         !field_get(statm, STATM_RESIDENT, &resident) ||
@@ -67,4 +73,35 @@ enum err proc_usage_read(pid_t pid, struct proc_usage *ret)
     *ret = (struct proc_usage){resident * page, shared * page,
                                (user + system) * (USEC_PER_SEC / ticks)};
     return E_OK;
+}
+
+/* "<quota> <period>" or "max <period>"; UINT32_MAX when there is no quota. */
+static uint32_t quota_cpu_n(struct str text)
+{
+    struct str quota_text, period_text, rest;
+    uint64_t quota, period;
+    (void)str_cut(text, '\n', &text, &rest); /* without a newline it is the whole line */
+    if (!str_cut(text, ' ', &quota_text, &period_text) ||
+        !str_to_u64(quota_text, UINT32_MAX, &quota) ||
+        !str_to_u64(period_text, UINT32_MAX, &period) || period == 0) {
+        return UINT32_MAX;
+    }
+    uint64_t n = (quota + period - 1) / period;
+    return n == 0 ? 1 : (uint32_t)n;
+}
+
+uint32_t proc_cpu_n(void)
+{
+    char text[PROC_FILE_BYTES];
+    struct str quota;
+    cpu_set_t set;
+    uint32_t n = 1;
+    if (sched_getaffinity(0, sizeof(set), &set) == 0) {
+        n = (uint32_t)CPU_COUNT(&set);
+    }
+    if (file_read("/sys/fs/cgroup/cpu.max", text, sizeof(text), &quota) == E_OK) {
+        uint32_t most = quota_cpu_n(quota);
+        n = n < most ? n : most;
+    }
+    return n;
 }
