@@ -1,0 +1,21 @@
+/* source/json.h: JSON text into trees; the only home of yajl (chosen because it reports positions
+ * and takes its input in pieces; measured two to ten times as fast as the packaged readers that
+ * build trees). The text is strict JSON (RFC 8259) in UTF-8, one value after the other. */
+#pragma once
+
+#include "model/tree.h"
+
+struct json_reader;
+
+/* sink is copied. Errors: E_NOMEM. */
+enum err json_reader_new(const struct tree_sink *sink, struct json_reader **ret);
+void json_reader_free(struct json_reader *r); /* r may be NULL */
+/* Gives each value that ends in this piece to the sink. After an error only json_reader_free() may
+ * follow. Errors: E_PROTO (not JSON, or over a limit: the sink was told), E_NOMEM, what on_document
+ * returns. */
+enum err json_reader_feed(struct json_reader *r, struct str piece);
+/* No more pieces come. Errors: as above. */
+enum err json_reader_end(struct json_reader *r);
+
+/* All in one. Errors: E_NOMEM, what on_document returns; not E_PROTO: the sink was told. */
+enum err json_parse(struct str content, const struct tree_sink *sink);
