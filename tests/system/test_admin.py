@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from lib.client import Client, request_bytes
+from lib.client import Client
 from lib.manifests import app, ingress, ingress_class, rule
 from lib.wait import eventually
 
@@ -82,24 +82,25 @@ def test_counters_count(lintel):
 
 
 def test_reasons_are_counted_by_name(lintel):
-    lintel.fetch(host="none.test")
-    found = [labels for labels, value in
-             [item for name in {n for n, _ in lintel.metrics().samples}
-              for item in lintel.metrics().all(name)]
-             if labels.get("reason") == "no_route" and value > 0]
-    assert found
+    before = lintel.counter("lintel_answers_total", reason="no_route")
+    assert lintel.fetch(host="none.test").status == 404
+    eventually(lambda: lintel.counter("lintel_answers_total", reason="no_route") == before + 1)
 
 
 def test_memory_and_cpu_of_each_process(lintel):
-    names = {name for name, _ in lintel.metrics().samples}
-    assert any("resident_memory_bytes" in name for name in names), names
-    assert any("cpu_seconds_total" in name for name in names), names
+    metrics = lintel.metrics()
+    for name in ("lintel_process_up", "lintel_process_resident_memory_bytes",
+                 "lintel_process_cpu_seconds_total"):
+        found = {labels["process"]: value for labels, value in metrics.all(name)}
+        assert set(found) == {"supervisor", "controller", "worker-0", "worker-1"}, found
+        assert name.endswith("cpu_seconds_total") or all(found.values()), found
 
 
 def test_configuration_lag_is_told(lintel):
-    names = {name for name, _ in lintel.metrics().samples}
-    assert any("generation" in name for name in names)
-    assert any("lag" in name for name in names), sorted(names)
+    metrics = lintel.metrics()
+    assert metrics.sum("lintel_generation") == lintel.generations()[0]
+    assert 0 <= metrics.sum("lintel_configuration_lag_seconds", value="last") < 60
+    assert metrics.sum("lintel_objects", kind="Ingress") == 1
 
 
 def test_counters_survive_a_restarted_worker(stage):
@@ -125,11 +126,14 @@ def test_gauges_come_back_to_zero(lintel):
 
 
 def test_debug_views_are_json(lintel):
-    with Client(lintel.health_port) as client:
-        client.send(request_bytes(target="/debug/explain?url=http://a.test/", host="127.0.0.1"))
-        response = client.read_response()
+    response = lintel.health("/debug/explain?authority=a.test&target=/x&output=json")
     assert response.status == 200
     assert json.loads(response.body)["match"]["owner"]["name"] == "a"
+    assert "a.test" in lintel.health("/debug/dump").body.decode()
+    assert json.loads(lintel.health("/debug/dump?output=json").body)
+    assert json.loads(lintel.health("/debug/diagnostics?output=json").body) == []
+    assert lintel.health("/debug/explain").status == 400
+    assert lintel.health("/debug/explain?nonsense=1").status == 400
 
 
 def test_not_ready_while_nothing_was_loaded(stage):

@@ -2,6 +2,7 @@
 answer compared with the explanation of the running process and of the offline command."""
 import json
 import random
+from urllib.parse import quote
 
 import pytest
 
@@ -79,9 +80,9 @@ def outcome_of(explanation):
 
 
 def debug_explain(client, host, target):
-    from urllib.parse import quote
-    url = quote(f"http://{host}{target}", safe="")
-    response = client.request(target=f"/debug/explain?url={url}&output=json", host="127.0.0.1")
+    response = client.request(
+        target=f"/debug/explain?authority={quote(host, safe='')}&target={quote(target, safe='')}"
+        "&output=json", host="127.0.0.1")
     assert response.status == 200, response
     return json.loads(response.body)
 
