@@ -69,10 +69,10 @@ static void calendar_of(int64_t day, struct moment *ret)
 static bool moment_of(int64_t seconds, struct moment *ret)
 {
     int64_t day = divide_down(seconds, DAY_SECONDS);
-    int in_day = (int)(seconds - day * DAY_SECONDS);
     if (day < days_of(0, 1, 1) || day > days_of(YEAR_MAX, MONTHS, 31)) {
         return false;
     }
+    int in_day = (int)(seconds - day * DAY_SECONDS);
     calendar_of(day + EPOCH_DAYS, ret);
     ret->hour = in_day / 3600;
     ret->minute = in_day / 60 % 60;
