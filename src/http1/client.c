@@ -35,6 +35,7 @@ struct conn {
     struct timer timer;
     struct deferred work;
     struct h1_scan scan;
+    size_t seen_n; /* bytes of an unfinished head that were scanned: wait for more than these */
     struct body_in body_in;
     struct body_out body_out;
     enum state state;
@@ -318,6 +319,7 @@ static bool conn_interim(struct conn *c, uint16_t status, struct str rest)
         return false;
     }
     c->scan = (struct h1_scan){0};
+    c->seen_n = 0;
     return conn_settle(c, rest);
 }
 
@@ -378,7 +380,7 @@ static bool step_head(struct conn *c)
 {
     struct str bytes;
     size_t head_n;
-    enum err e = conn_more(c, c->scan.at, &bytes);
+    enum err e = conn_more(c, c->seen_n, &bytes);
     if (e == E_AGAIN) {
         return false;
     }
@@ -396,6 +398,7 @@ static bool step_head(struct conn *c)
         return conn_head(c, bytes, head_n);
     }
     if (e == E_AGAIN && bytes.n < HEAD_BYTES_MAX) {
+        c->seen_n = bytes.n;
         return conn_settle(c, bytes);
     }
     if (e != E_PROTO) {
@@ -579,6 +582,7 @@ static struct http_stream *conn_open(struct http_conn *base)
     c->has_response = c->is_pulled = c->is_send_blocked = c->has_sent = false;
     c->interim_n = 0;
     c->scan = (struct h1_scan){0};
+    c->seen_n = 0;
     c->body_out = (struct body_out){0};
     if (c->state == IDLE) {
         c->state = BUSY;

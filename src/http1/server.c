@@ -31,6 +31,7 @@ struct conn {
     struct http_stream stream;
     struct http_peer peer;
     struct h1_scan scan;
+    size_t seen_n; /* bytes of an unfinished head that were scanned: wait for more than these */
     struct body_in body_in;
     struct body_out body_out;
     enum state state;
@@ -353,6 +354,7 @@ static void conn_dispatch(struct conn *c, struct str bytes, size_t head_n, struc
     c->owes_continue = h.expects_continue && h.minor > 0 && data.n == 0 && !c->body_in.is_done;
     c->has_responded = c->is_pulled = c->is_send_blocked = false;
     c->scan = (struct h1_scan){0};
+    c->seen_n = 0;
     c->stream = (struct http_stream){.ops = &stream_ops};
     conn_enter(c, EXCHANGE);
     conn_wait(c, WAIT_NONE);
@@ -392,7 +394,7 @@ static bool step_head(struct conn *c)
 {
     struct str bytes;
     size_t head_n;
-    enum err e = conn_more(c, c->scan.at, &bytes);
+    enum err e = conn_more(c, c->seen_n, &bytes);
     if (e == E_AGAIN) {
         return false;
     }
@@ -412,6 +414,7 @@ static bool step_head(struct conn *c)
         return true;
     }
     if (e == E_AGAIN && bytes.n < HEAD_BYTES_MAX) {
+        c->seen_n = bytes.n;
         if (c->state == IDLE) {
             conn_enter(c, HEAD);
             conn_wait(c, WAIT_HEAD);

@@ -1,0 +1,322 @@
+#include "rig.h"
+
+#include "base/mem.h"
+#include "http1/client.h"
+#include "http1/server.h"
+#include "proxy/proxy.h"
+#include "snapshot/write.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+struct rig {
+    struct loop *loop;
+    struct stats_page *stats;
+    struct snapshot snapshot;
+    struct http1_context http1;
+    struct http1_server server;
+    struct http1_dialer dialer;
+    struct upstream_set *upstreams;
+    struct proxy proxy;
+    struct access_log log;
+    struct buf segments[16];
+    int segment_n;
+    int listen_fd[RIG_ENDPOINTS];
+    uint16_t port[RIG_ENDPOINTS];
+    char text[RIG_TEXT_MAX + 1];
+};
+
+static void check(bool ok)
+{
+    if (!ok) {
+        abort();
+    }
+}
+
+static int listen_on(uint16_t *port)
+{
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(*port)};
+    in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t n = sizeof(in);
+    int one = 1;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    check(fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) == 0);
+    check(bind(fd, (struct sockaddr *)&in, sizeof(in)) == 0 && listen(fd, 64) == 0);
+    check(getsockname(fd, (struct sockaddr *)&in, &n) == 0);
+    *port = ntohs(in.sin_port);
+    return fd;
+}
+
+static void make_global(struct buf *b)
+{
+    snap_shard_begin(b, SNAP_GLOBAL, sizeof(struct snap_global), STR_EMPTY);
+    struct snap_str name = snap_add_str(b, STR("http"));
+    struct snap_str table = snap_add_str(b, STR("ingress"));
+    struct snap_array listeners = snap_add_array(b, 1, sizeof(struct snap_listener));
+    *snap_at(b, listeners.offset, struct snap_listener) = (struct snap_listener){name, table};
+    snap_at(b, 0, struct snap_global)->listeners = listeners;
+    check(snap_shard_end(b) == E_OK);
+}
+
+static void make_host(struct buf *b)
+{
+    static const struct str service = STR_INIT("ns/s/80");
+    snap_shard_begin(b, SNAP_HOST, sizeof(struct snap_host), STR("ingress/a"));
+    struct snap_str table = snap_add_str(b, STR("ingress"));
+    struct snap_str host = snap_add_str(b, STR("a"));
+    struct snap_str empty = snap_add_str(b, STR_EMPTY);
+    struct snap_str ns = snap_add_str(b, STR("ns"));
+    struct snap_str key = snap_add_str(b, service);
+    struct snap_str log_name = snap_add_str(b, STR("ns-s-80"));
+    struct snap_array paths = snap_add_array(b, 1, sizeof(struct snap_path));
+    struct snap_array routes = snap_add_array(b, 1, sizeof(struct snap_route));
+    struct snap_array backends = snap_add_array(b, 1, sizeof(struct snap_backend));
+    *snap_at(b, paths.offset, struct snap_path) = (struct snap_path){
+        .path = empty, .prefix = {0, 1}
+    };
+    *snap_at(b, routes.offset, struct snap_route) = (struct snap_route){
+        .owner_namespace = ns,
+        .owner_name = ns,
+        .path = empty,
+        .backends = {0, 1},
+        .weight_sum = 1
+    };
+    *snap_at(b, backends.offset, struct snap_backend) =
+        (struct snap_backend){key, hash_str(service), 1, 0, log_name};
+    struct snap_host *h = snap_at(b, 0, struct snap_host);
+    h->table = table;
+    h->host = host;
+    h->kind = SNAP_HOST_EXACT;
+    h->order = SNAP_ORDER_STRICT;
+    h->paths = paths;
+    h->routes = routes;
+    h->backends = backends;
+    check(snap_shard_end(b) == E_OK);
+}
+
+static int port_cmp(const void *a, const void *b)
+{
+    return (int)*(const uint16_t *)a - (int)*(const uint16_t *)b;
+}
+
+static void make_service(const struct rig *r, struct buf *b, int n)
+{
+    uint16_t ports[RIG_ENDPOINTS];
+    snap_shard_begin(b, SNAP_SERVICE, sizeof(struct snap_service), STR("ns/s/80"));
+    struct snap_str ns = snap_add_str(b, STR("ns"));
+    struct snap_str name = snap_add_str(b, STR("s"));
+    struct snap_str port = snap_add_str(b, STR("80"));
+    struct snap_array endpoints = snap_add_array(b, (uint32_t)n, sizeof(struct snap_endpoint));
+    memcpy(ports, r->port, sizeof(ports));
+    qsort(ports, (size_t)n, sizeof(ports[0]), port_cmp);
+    for (int i = 0; i < n; i++) {
+        snap_at(b, endpoints.offset, struct snap_endpoint)[i] = (struct snap_endpoint){
+            .family = 4, .port = ports[i], .weight = 1, .address = {127, 0, 0, 1}
+        };
+    }
+    struct snap_service *s = snap_at(b, 0, struct snap_service);
+    s->namespace_name = ns;
+    s->name = name;
+    s->port = port;
+    s->status = SNAP_SERVICE_OK;
+    s->protocol = SNAP_HTTP1;
+    s->endpoints = endpoints;
+    check(snap_shard_end(b) == E_OK);
+}
+
+static void on_change(void *arg, enum snap_kind kind, struct str key,
+                      const struct snapshot_entry *entry)
+{
+    struct rig *r = arg;
+    if (kind == SNAP_SERVICE) {
+        upstream_set_update(r->upstreams, key, entry == NULL ? NULL : (const void *)entry->shard);
+    }
+}
+
+void rig_set_endpoints(struct rig *r, int n)
+{
+    struct buf shards[3];
+    const struct snap_shard *list[3];
+    struct snapshot_segment *segment;
+    struct snapshot_fault fault;
+    check(r->segment_n < (int)(sizeof(r->segments) / sizeof(r->segments[0])));
+    for (int i = 0; i < 3; i++) {
+        buf_init(&shards[i], 1 << 20);
+    }
+    make_global(&shards[0]);
+    make_host(&shards[1]);
+    make_service(r, &shards[2], n);
+    for (int i = 0; i < 3; i++) {
+        list[i] = snap_at(&shards[i], 0, struct snap_shard);
+    }
+    struct buf *out = &r->segments[r->segment_n++];
+    buf_init(out, 1 << 20);
+    check(snapshot_segment_write(out, list, 3, 0, r->snapshot.generation + 1) == E_OK);
+    check(snapshot_segment_borrow(out->p, out->n, &segment, &fault) == E_OK);
+    check(snapshot_segment_verify(segment, 1 << 20, &fault) == E_OK);
+    check(snapshot_apply(&r->snapshot, segment, on_change, r) == E_OK);
+    snapshot_segment_unref(segment);
+    for (int i = 0; i < 3; i++) {
+        buf_fini(&shards[i]);
+    }
+}
+
+struct rig *rig_new(void)
+{
+    struct rig *r = calloc(1, sizeof(*r));
+    check(r != NULL);
+    r->stats = aligned_alloc(64, sizeof(*r->stats));
+    check(r->stats != NULL);
+    memset(r->stats, 0, sizeof(*r->stats));
+    for (int i = 0; i < RIG_ENDPOINTS; i++) {
+        r->listen_fd[i] = listen_on(&r->port[i]);
+    }
+    snapshot_init(&r->snapshot);
+    check(loop_new(&r->loop) == E_OK && http1_context_init(&r->http1, r->loop) == E_OK);
+    check(access_log_init(&r->log, -1, ACCESS_LOG_OFF) == E_OK);
+    http1_dialer_init(&r->dialer, &r->http1, r->stats);
+    check(upstream_set_new(&r->snapshot, &r->dialer.dialer, r->stats, 0, &r->upstreams) == E_OK);
+    check(proxy_init(&r->proxy, r->loop, &r->snapshot, r->upstreams, r->stats, &r->log) == E_OK);
+    http1_server_init(&r->server, &r->http1, &r->proxy.handler, r->stats);
+    rig_set_endpoints(r, RIG_ENDPOINTS);
+    return r;
+}
+
+void rig_free(struct rig *r)
+{
+    http1_server_fini(&r->server);
+    upstream_set_free(r->upstreams);
+    check(loop_step(r->loop, 0) == E_OK);
+    proxy_fini(&r->proxy);
+    http1_context_fini(&r->http1);
+    snapshot_fini(&r->snapshot);
+    loop_free(r->loop);
+    for (int i = 0; i < RIG_ENDPOINTS; i++) {
+        rig_endpoint_close(r, i);
+    }
+    for (int i = 0; i < r->segment_n; i++) {
+        buf_fini(&r->segments[i]);
+    }
+    free(r->stats);
+    free(r);
+}
+
+struct stats_page *rig_stats(struct rig *r)
+{
+    return r->stats;
+}
+
+struct snapshot *rig_snapshot(struct rig *r)
+{
+    return &r->snapshot;
+}
+
+void rig_drain(struct rig *r)
+{
+    r->proxy.is_draining = true;
+    http1_server_drain(&r->server);
+}
+
+int rig_client(struct rig *r)
+{
+    static const struct http_peer peer = {
+        .ip = {4, {192, 0, 2, 7}},
+          .port = 1234, .local_port = 80, .listener = STR_INIT("http")
+    };
+    int fds[2];
+    check(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) == 0);
+    check(http1_server_accept(&r->server, fds[0], &peer) == E_OK);
+    return fds[1];
+}
+
+int rig_accept(struct rig *r, int i)
+{
+    rig_run(r);
+    int fd = r->listen_fd[i] < 0
+                 ? -1
+                 : accept4(r->listen_fd[i], NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    rig_run(r);
+    return fd;
+}
+
+int rig_accept_any(struct rig *r, int *ret_i)
+{
+    for (*ret_i = 0; *ret_i < RIG_ENDPOINTS; (*ret_i)++) {
+        int fd = rig_accept(r, *ret_i);
+        if (fd >= 0) {
+            return fd;
+        }
+    }
+    return -1;
+}
+
+void rig_endpoint_close(struct rig *r, int i)
+{
+    if (r->listen_fd[i] >= 0) {
+        (void)close(r->listen_fd[i]);
+        r->listen_fd[i] = -1;
+    }
+}
+
+void rig_run(struct rig *r)
+{
+    for (int i = 0; i < 20; i++) {
+        check(loop_step(r->loop, 0) == E_OK);
+    }
+}
+
+void rig_send_n(struct rig *r, int fd, const char *p, size_t n)
+{
+    for (int idle = 0; n > 0 && idle < 1000;) {
+        ssize_t sent = send(fd, p, n, MSG_NOSIGNAL);
+        if (sent > 0) {
+            p += sent;
+            n -= (size_t)sent;
+            idle = 0;
+        } else if (errno != EAGAIN) {
+            break; /* the other side is gone: some tests want just that */
+        } else {
+            idle++;
+        }
+        rig_run(r);
+    }
+    rig_run(r);
+}
+
+void rig_send(struct rig *r, int fd, const char *text)
+{
+    rig_send_n(r, fd, text, strlen(text));
+}
+
+const char *rig_recv(struct rig *r, int fd)
+{
+    size_t n = 0;
+    rig_run(r);
+    for (int idle = 0; idle < 3 && n < RIG_TEXT_MAX;) {
+        ssize_t got = recv(fd, r->text + n, RIG_TEXT_MAX - n, 0);
+        if (got > 0) {
+            n += (size_t)got;
+            idle = 0;
+        } else {
+            idle++;
+        }
+        rig_run(r);
+    }
+    r->text[n] = '\0';
+    return r->text;
+}
+
+bool rig_is_closed(struct rig *r, int fd)
+{
+    char c;
+    rig_run(r);
+    ssize_t n = recv(fd, &c, 1, MSG_PEEK);
+    return n == 0 || (n < 0 && errno != EAGAIN);
+}

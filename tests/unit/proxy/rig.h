@@ -1,0 +1,39 @@
+/* The whole data path of a worker in one process: server, exchange, pools, dialer, over real
+ * sockets, stepped by hand. The test plays the clients (one end of a socket pair) and the endpoints
+ * (accepted TCP connections). One host "a" with one prefix route "/" to one service of
+ * RIG_ENDPOINTS endpoints. */
+#pragma once
+
+#include "base/str.h"
+
+#include <stdbool.h>
+
+enum { RIG_ENDPOINTS = 2, RIG_TEXT_MAX = 1 << 20 };
+
+struct rig;
+
+struct rig *rig_new(void);
+void rig_free(struct rig *r);
+struct stats_page *rig_stats(struct rig *r);
+struct snapshot *rig_snapshot(struct rig *r);
+/* A new client connection. */
+int rig_client(struct rig *r);
+/* The next connection that came to endpoint i, or -1. */
+int rig_accept(struct rig *r, int i);
+/* As above from whichever endpoint; *ret_i says which. */
+int rig_accept_any(struct rig *r, int *ret_i);
+/* Endpoint i refuses connections from now on, or accepts again. */
+void rig_endpoint_close(struct rig *r, int i);
+/* Runs ticks until nothing happens any more. */
+void rig_run(struct rig *r);
+/* Writes all of it, running ticks. */
+void rig_send(struct rig *r, int fd, const char *text);
+void rig_send_n(struct rig *r, int fd, const char *p, size_t n);
+/* What has come up to now, NUL-terminated, valid until the next call. */
+const char *rig_recv(struct rig *r, int fd);
+/* True when the other side has ended (nothing is left to read). */
+bool rig_is_closed(struct rig *r, int fd);
+/* Publishes the service with only the first n endpoints. */
+void rig_set_endpoints(struct rig *r, int n);
+/* Begins to drain, as after SIGTERM. */
+void rig_drain(struct rig *r);

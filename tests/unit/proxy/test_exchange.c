@@ -1,0 +1,491 @@
+/* Whole exchanges over real sockets, in one process: what the client sees and what the endpoint
+ * saw. */
+#include "rig.h"
+
+#include "stats/stats.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define assert_has(text, part)                                                                     \
+    do {                                                                                           \
+        const char *text_ = (text);                                                                \
+        if (strstr(text_, (part)) == NULL) {                                                       \
+            fail_msg("no \"%s\" in:\n%s", (part), text_);                                          \
+        }                                                                                          \
+    } while (0)
+#define assert_has_not(text, part)                                                                 \
+    do {                                                                                           \
+        const char *text_ = (text);                                                                \
+        if (strstr(text_, (part)) != NULL) {                                                       \
+            fail_msg("\"%s\" in:\n%s", (part), text_);                                             \
+        }                                                                                          \
+    } while (0)
+#define RESPONSE "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+
+static int setup(void **state)
+{
+    *state = rig_new();
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    rig_free(*state);
+    return 0;
+}
+
+static void get_goes_through(void **state)
+{
+    struct rig *r = *state;
+    int i, c = rig_client(r);
+    rig_send(r, c,
+             "GET /x?y=1 HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 6.6.6.6\r\nAccept: */*\r\n\r\n");
+    int u = rig_accept_any(r, &i);
+    const char *seen = rig_recv(r, u);
+    assert_has(seen, "GET /x?y=1 HTTP/1.1\r\nHost: a\r\n");
+    assert_has(seen, "X-Forwarded-For: 192.0.2.7\r\n");
+    assert_has_not(seen, "6.6.6.6");
+    rig_send(r, u, RESPONSE);
+    const char *got = rig_recv(r, c);
+    assert_has(got, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi");
+    assert_false(rig_is_closed(r, c));
+    assert_int_equal(stats_get(&rig_stats(r)->requests), 1);
+    assert_int_equal(stats_get(&rig_stats(r)->upstream_idle), 1);
+    assert_int_equal(stats_get(&rig_stats(r)->upstream_busy), 0);
+    assert_int_equal(stats_get(&rig_stats(r)->requests_in_flight), 0);
+    close(u);
+    close(c);
+}
+
+static void connections_are_kept_on_both_sides(void **state)
+{
+    struct rig *r = *state;
+    int c = rig_client(r), u[2] = {-1, -1};
+    for (int n = 0; n < 6; n++) {
+        rig_send(r, c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        int i, fresh = rig_accept_any(r, &i);
+        if (fresh >= 0) {
+            u[i] = fresh;
+        }
+        for (i = 0; i < 2; i++) {
+            if (u[i] >= 0 && strlen(rig_recv(r, u[i])) > 0) {
+                rig_send(r, u[i], RESPONSE);
+            }
+        }
+        assert_has(rig_recv(r, c), "hi");
+    }
+    assert_int_equal(stats_get(&rig_stats(r)->upstream_connects), 2); /* one to each endpoint */
+    assert_int_equal(stats_get(&rig_stats(r)->upstream_reuses), 4);
+    close(u[0]);
+    close(u[1]);
+    close(c);
+}
+
+/* Every split of the request and of the response gives the same result. */
+static void pieces_make_no_difference(void **state)
+{
+    static const char request[] =
+        "POST /p HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+        "5\r\nhello\r\n6;x=y\r\n world\r\n0\r\n\r\n";
+    static const char response[] = "HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n"
+                                   "3\r\nabc\r\n0\r\n\r\n";
+    struct rig *r = *state;
+    for (size_t cut = 1; cut < sizeof(request) - 1; cut++) {
+        int i, c = rig_client(r);
+        rig_send_n(r, c, request, cut);
+        rig_send(r, c, request + cut);
+        int u = rig_accept_any(r, &i);
+        const char *seen = rig_recv(r, u);
+        if (strlen(seen) == 0) {
+            fail_msg("nothing reached the endpoint for a cut at %zu, descriptor %d", cut, u);
+        }
+        assert_has(seen, "POST /p HTTP/1.1\r\n");
+        assert_has(seen, "transfer-encoding: chunked\r\n");
+        assert_has(seen, "0\r\n\r\n");
+        size_t at = cut % (sizeof(response) - 2) + 1;
+        rig_send_n(r, u, response, at);
+        rig_send(r, u, response + at);
+        const char *got = rig_recv(r, c);
+        assert_has(got, "HTTP/1.1 201 Created\r\n");
+        assert_has(got, "transfer-encoding: chunked\r\n");
+        assert_has(got, "0\r\n\r\n");
+        close(u);
+        close(c);
+        rig_run(r);
+    }
+    assert_int_equal(stats_get(&rig_stats(r)->responses_2xx), sizeof(request) - 2);
+}
+
+static void large_bodies_go_both_ways(void **state)
+{
+    enum { N = 700 * 1000 };
+    struct rig *r = *state;
+    char *body = malloc(N + 1);
+    memset(body, 'x', N);
+    int i, c = rig_client(r);
+    rig_send(r, c, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 700000\r\n\r\n");
+    int u = rig_accept_any(r, &i);
+    (void)rig_recv(r, u);
+    size_t got = 0, sent = 0;
+    for (int turn = 0; turn < 10000 && got < N; turn++) {
+        if (sent < N) {
+            ssize_t n = send(c, body + sent, N - sent, MSG_NOSIGNAL);
+            sent += n > 0 ? (size_t)n : 0;
+        }
+        got += strlen(rig_recv(r, u));
+    }
+    assert_int_equal(got, N);
+    rig_send(r, u, "HTTP/1.1 200 OK\r\nContent-Length: 700000\r\n\r\n");
+    size_t back = 0;
+    sent = 0;
+    for (int turn = 0; turn < 10000 && back < N; turn++) {
+        if (sent < N) {
+            ssize_t n = send(u, body + sent, N - sent, MSG_NOSIGNAL);
+            sent += n > 0 ? (size_t)n : 0;
+        }
+        const char *text = rig_recv(r, c);
+        const char *end = back == 0 ? strstr(text, "\r\n\r\n") : NULL;
+        back += strlen(end == NULL ? text : end + 4);
+    }
+    assert_int_equal(back, N);
+    assert_int_equal(stats_get(&rig_stats(r)->upstream_idle), 1);
+    free(body);
+    close(u);
+    close(c);
+}
+
+static void pipelined_requests_are_answered_in_order(void **state)
+{
+    struct rig *r = *state;
+    int i, c = rig_client(r);
+    rig_send(r, c,
+             "GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n"
+             "GET /3 HTTP/1.1\r\nHost: nobody\r\n\r\n");
+    int u = rig_accept_any(r, &i);
+    assert_has(rig_recv(r, u), "GET /1 ");
+    assert_string_equal(rig_recv(r, c), "");
+    rig_send(r, u, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\none");
+    int u2 = rig_accept_any(r, &i);
+    assert_has(rig_recv(r, u2), "GET /2 ");
+    rig_send(r, u2, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\ntwo");
+    const char *got = rig_recv(r, c);
+    const char *one = strstr(got, "one"), *two = strstr(got, "two");
+    assert_true(one != NULL && two != NULL && one < two);
+    assert_has(two, "HTTP/1.1 404 Not Found\r\n");
+    close(u);
+    close(u2);
+    close(c);
+}
+
+static void own_errors_carry_their_reason(void **state)
+{
+    static const struct {
+        const char *request, *status, *reason;
+    } cases[] = {
+        {"GET / HTTP/1.1\r\nHost: b\r\n\r\n",                                                     "HTTP/1.1 404 ", "x-lintel-reason: no_route\r\n"   },
+        {"GET / HTTP/1.1\r\n\r\n",                                                                "HTTP/1.1 400 ", "x-lintel-reason: bad_request\r\n"},
+        {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+         "HTTP/1.1 400 ",                                                                                          "x-lintel-reason: bad_request\r\n"},
+        {"GET / HTTP/2.0\r\nHost: a\r\n\r\n",                                                     "HTTP/1.1 505 ",
+         "x-lintel-reason: version_not_supported\r\n"                                                                                                },
+        {"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n",                                              "HTTP/1.1 ",     "x-lintel-reason: "               },
+        {"POST / HTTP/1.1\r\nHost: b\r\nContent-Length: 5\r\n\r\nhello",                          "HTTP/1.1 404 ",
+         "x-lintel-reason: no_route\r\n"                                                                                                             },
+    };
+    struct rig *r = *state;
+    for (size_t n = 0; n < sizeof(cases) / sizeof(cases[0]); n++) {
+        int i, c = rig_client(r);
+        rig_send(r, c, cases[n].request);
+        const char *got = rig_recv(r, c);
+        assert_has(got, cases[n].status);
+        assert_has(got, cases[n].reason);
+        assert_int_equal(rig_accept_any(r, &i), -1);
+        close(c);
+    }
+}
+
+static void heads_over_the_limit_are_refused(void **state)
+{
+    struct rig *r = *state;
+    int c = rig_client(r);
+    rig_send(r, c, "GET / HTTP/1.1\r\nHost: a\r\nX: ");
+    for (int n = 0; n < 40; n++) {
+        char kilo[1025];
+        memset(kilo, 'x', 1024);
+        kilo[1024] = '\0';
+        rig_send(r, c, kilo);
+    }
+    assert_has(rig_recv(r, c), "HTTP/1.1 431 ");
+    close(c);
+}
+
+static void head_and_bodyless_statuses_have_no_body(void **state)
+{
+    struct rig *r = *state;
+    int i, c = rig_client(r);
+    rig_send(r, c, "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n");
+    int u = rig_accept_any(r, &i);
+    rig_send(r, u, "HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n");
+    assert_has(rig_recv(r, c), "Content-Length: 5000\r\n\r\n");
+    rig_send(r, c, "HEAD / HTTP/1.1\r\nHost: nobody\r\n\r\n");
+    const char *got = rig_recv(r, c);
+    assert_has(got, "content-length: ");
+    assert_string_equal(strstr(got, "\r\n\r\n"), "\r\n\r\n");
+    assert_false(rig_is_closed(r, c));
+    close(u);
+    close(c);
+}
+
+static void a_close_delimited_response_ends_with_the_connection(void **state)
+{
+    struct rig *r = *state;
+    int i, c = rig_client(r);
+    rig_send(r, c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    int u = rig_accept_any(r, &i);
+    rig_send(r, u, "HTTP/1.0 200 OK\r\n\r\nsome");
+    rig_send(r, u, "thing");
+    close(u);
+    const char *got = rig_recv(r, c);
+    assert_has(got, "transfer-encoding: chunked\r\n");
+    assert_has(got, "0\r\n\r\n");
+    assert_false(rig_is_closed(r, c));
+    close(c);
+}
+
+static void a_refusing_endpoint_is_passed_over(void **state)
+{
+    struct rig *r = *state;
+    rig_endpoint_close(r, 0);
+    for (int n = 0; n < 4; n++) {
+        int c = rig_client(r);
+        rig_send(r, c, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello");
+        int u = rig_accept(r, 1);
+        assert_true(u >= 0);
+        assert_has(rig_recv(r, u), "\r\n\r\nhello");
+        rig_send(r, u, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        assert_has(rig_recv(r, c), "HTTP/1.1 200 OK\r\n");
+        close(u);
+        close(c);
+        rig_run(r);
+    }
+    rig_endpoint_close(r, 1);
+    int c = rig_client(r);
+    rig_send(r, c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    const char *got = rig_recv(r, c);
+    assert_has(got, "HTTP/1.1 502 ");
+    assert_has(got, "x-lintel-reason: connect_refused\r\n");
+    close(c);
+}
+
+static void a_dead_kept_connection_is_retried_when_safe(void **state)
+{
+    struct rig *r = *state;
+    int i, c = rig_client(r);
+    rig_set_endpoints(r, 1);
+    rig_send(r, c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    int u = rig_accept_any(r, &i);
+    rig_send(r, u, RESPONSE);
+    assert_has(rig_recv(r, c), "hi");
+    rig_send(r, c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"); /* on the kept connection */
+    assert_has(rig_recv(r, u), "GET / ");
+    close(u); /* without an answer */
+    u = rig_accept_any(r, &i);
+    assert_true(u >= 0);
+    assert_has(rig_recv(r, u), "GET / ");
+    rig_send(r, u, RESPONSE);
+    assert_has(rig_recv(r, c), "hi");
+    rig_send(r, c, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
+    assert_has(rig_recv(r, u), "POST / ");
+    close(u); /* it may have been done: no second try */
+    const char *got = rig_recv(r, c);
+    assert_has(got, "HTTP/1.1 502 ");
+    assert_has(got, "x-lintel-reason: upstream_reset\r\n");
+    assert_int_equal(stats_get(&rig_stats(r)->upstream_retries), 1);
+    close(c);
+}
+
+static void a_cut_response_is_never_passed_off_as_whole(void **state)
+{
+    static const char *const responses[] = {
+        "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+    };
+    struct rig *r = *state;
+    for (size_t n = 0; n < 2; n++) {
+        int i, c = rig_client(r);
+        rig_send(r, c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        int u = rig_accept_any(r, &i);
+        rig_send(r, u, responses[n]);
+        close(u);
+        const char *got = rig_recv(r, c);
+        assert_has(got, "half");
+        assert_has_not(got, "\r\n0\r\n\r\n");
+        assert_true(rig_is_closed(r, c));
+        close(c);
+    }
+    assert_int_equal(stats_get(&rig_stats(r)->reasons[REASON_upstream_cut]), 2);
+}
+
+static void bytes_behind_a_response_never_reach_another_client(void **state)
+{
+    struct rig *r = *state;
+    int i, c = rig_client(r);
+    rig_set_endpoints(r, 1);
+    rig_send(r, c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    int u = rig_accept_any(r, &i);
+    assert_has(rig_recv(r, u), "GET / ");
+    rig_send(r, u, RESPONSE "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil");
+    assert_has_not(rig_recv(r, c), "evil");
+    assert_true(rig_is_closed(r, u));
+    assert_int_equal(stats_get(&rig_stats(r)->upstream_idle), 0);
+    assert_int_equal(stats_get(&rig_stats(r)->upstream_busy), 0);
+    close(u);
+    close(c);
+}
+
+static void an_endpoint_that_left_gets_nothing_new(void **state)
+{
+    struct rig *r = *state;
+    int c = rig_client(r), u[2] = {-1, -1};
+    for (int n = 0; n < 2; n++) {
+        rig_send(r, c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        int i, fd = rig_accept_any(r, &i);
+        u[i] = fd;
+        assert_has(rig_recv(r, fd), "GET / ");
+        rig_send(r, fd, RESPONSE);
+        assert_has(rig_recv(r, c), "hi");
+    }
+    assert_int_equal(stats_get(&rig_stats(r)->upstream_idle), 2);
+    rig_set_endpoints(r, 0);
+    assert_int_equal(stats_get(&rig_stats(r)->upstream_idle), 0);
+    assert_true(rig_is_closed(r, u[0]) && rig_is_closed(r, u[1]));
+    rig_send(r, c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    const char *got = rig_recv(r, c);
+    assert_has(got, "HTTP/1.1 503 ");
+    assert_has(got, "x-lintel-reason: no_endpoints\r\n");
+    close(u[0]);
+    close(u[1]);
+    close(c);
+}
+
+static void an_endpoint_that_leaves_finishes_what_it_has(void **state)
+{
+    struct rig *r = *state;
+    int i, c = rig_client(r);
+    rig_send(r, c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    int u = rig_accept_any(r, &i);
+    (void)rig_recv(r, u);
+    rig_set_endpoints(r, 0);
+    rig_send(r, u, RESPONSE);
+    assert_has(rig_recv(r, c), "hi");
+    assert_true(rig_is_closed(r, u));
+    close(u);
+    close(c);
+}
+
+static void a_client_that_goes_away_frees_the_endpoint(void **state)
+{
+    struct rig *r = *state;
+    int i, c = rig_client(r);
+    rig_send(r, c, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nhalf");
+    int u = rig_accept_any(r, &i);
+    assert_has(rig_recv(r, u), "half");
+    close(c);
+    assert_true(rig_is_closed(r, u));
+    assert_int_equal(stats_get(&rig_stats(r)->reasons[REASON_client_abort]), 1);
+    assert_int_equal(stats_get(&rig_stats(r)->upstream_busy), 0);
+    close(u);
+}
+
+static void expect_continue_is_answered_by_us(void **state)
+{
+    struct rig *r = *state;
+    int i, c = rig_client(r);
+    rig_send(r, c,
+             "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n");
+    int u = rig_accept_any(r, &i);
+    assert_string_equal(rig_recv(r, c), "HTTP/1.1 100 Continue\r\n\r\n");
+    rig_send(r, c, "ok");
+    const char *seen = rig_recv(r, u);
+    assert_has(seen, "ok");
+    assert_has_not(seen, "Expect");
+    rig_send(r, u, "HTTP/1.1 100 Continue\r\n\r\n" RESPONSE);
+    const char *got = rig_recv(r, c);
+    assert_has_not(got, "100 Continue");
+    assert_has(got, "hi");
+    close(u);
+    close(c);
+}
+
+static void old_clients_get_old_answers(void **state)
+{
+    struct rig *r = *state;
+    int i, c = rig_client(r);
+    rig_send(r, c, "GET / HTTP/1.0\r\nHost: a\r\n\r\n");
+    int u = rig_accept_any(r, &i);
+    rig_send(r, u, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n");
+    const char *got = rig_recv(r, c);
+    assert_has(got, "connection: close\r\n");
+    assert_has_not(got, "chunked");
+    assert_string_equal(strstr(got, "\r\n\r\n"), "\r\n\r\nhi");
+    assert_true(rig_is_closed(r, c));
+    close(u);
+    close(c);
+}
+
+static void draining_ends_connections_politely(void **state)
+{
+    struct rig *r = *state;
+    int i, idle = rig_client(r), c = rig_client(r);
+    rig_send(r, c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    int u = rig_accept_any(r, &i);
+    rig_drain(r);
+    assert_true(rig_is_closed(r, idle));
+    assert_false(rig_is_closed(r, c));
+    rig_send(r, u, RESPONSE);
+    assert_has(rig_recv(r, c), "connection: close\r\n");
+    assert_true(rig_is_closed(r, c));
+    close(idle);
+    close(u);
+    close(c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(get_goes_through, setup, teardown),
+        cmocka_unit_test_setup_teardown(connections_are_kept_on_both_sides, setup, teardown),
+        cmocka_unit_test_setup_teardown(pieces_make_no_difference, setup, teardown),
+        cmocka_unit_test_setup_teardown(large_bodies_go_both_ways, setup, teardown),
+        cmocka_unit_test_setup_teardown(pipelined_requests_are_answered_in_order, setup, teardown),
+        cmocka_unit_test_setup_teardown(own_errors_carry_their_reason, setup, teardown),
+        cmocka_unit_test_setup_teardown(heads_over_the_limit_are_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(head_and_bodyless_statuses_have_no_body, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_close_delimited_response_ends_with_the_connection, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_refusing_endpoint_is_passed_over, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_dead_kept_connection_is_retried_when_safe, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_cut_response_is_never_passed_off_as_whole, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(bytes_behind_a_response_never_reach_another_client, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(an_endpoint_that_left_gets_nothing_new, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_endpoint_that_leaves_finishes_what_it_has, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_client_that_goes_away_frees_the_endpoint, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(expect_continue_is_answered_by_us, setup, teardown),
+        cmocka_unit_test_setup_teardown(old_clients_get_old_answers, setup, teardown),
+        cmocka_unit_test_setup_teardown(draining_ends_connections_politely, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
