@@ -31,7 +31,7 @@ def tree(tmp_path):
         (tmp_path / path).write_text(text)
         return str(tmp_path)
     write("tests/fuzz/meson.build", "fuzz_targets = {\n}\n")
-    write("src/wire/field.c", HEAD)
+    write("src/wire/field.h", HEAD)
     return write
 
 
@@ -82,7 +82,7 @@ def test_comments(tree, text, is_good):
 
 
 def test_a_codec_needs_a_fuzz_target_with_seeds(tree):
-    root = tree("src/wire/thing.c", HEAD)
+    root = tree("src/wire/thing.h", HEAD)
     assert any("fuzz_thing.c" in f.text for f in lint.check_fuzzed(root))
     tree("tests/fuzz/fuzz_thing.c", "")
     assert len(lint.check_fuzzed(root)) == 2 # not listed, no seeds
