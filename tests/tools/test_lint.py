@@ -31,7 +31,7 @@ def tree(tmp_path):
         (tmp_path / path).write_text(text)
         return str(tmp_path)
     write("tests/fuzz/meson.build", "fuzz_targets = {\n}\n")
-    write("src/wire/field.h", HEAD)
+    write("src/wire/field.h", HEAD + "#pragma once\n")
     return write
 
 
