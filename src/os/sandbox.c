@@ -253,6 +253,7 @@ static const int calls_sanitizer[] = {
     CALL(readlinkat),
     CALL(stat),
     CALL(newfstatat),
+    CALL(getdents),
     CALL(getdents64),
     CALL(clone),
     CALL(wait4),
