@@ -641,7 +641,8 @@ enum err yaml_parse(struct str content, const struct tree_sink *sink)
     r->sink = sink;
     tree_init(&r->tree);
     map_init(&r->anchors);
-    struct cut cut = {content, 1};
+    bool has_mark = str_has_prefix(content, STR("\xef\xbb\xbf")); /* byte order mark */
+    struct cut cut = {str_from(content, has_mark ? 3 : 0), 1};
     enum err e = E_OK;
     while (cut.rest.n > 0 && e == E_OK) {
         uint32_t line;
