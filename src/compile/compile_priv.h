@@ -269,6 +269,9 @@ enum err service_compile(struct compile *c, struct port_node *port);
 /* Tells every Ingress that uses port of c->what; more is what stands behind the place. */
 void service_tell(struct compile *c, struct diag_batch *batch, const struct port_node *port,
                   const char *more, const struct finding *f);
+/* The same, and sets the status, for a port that the Service does not have. */
+void service_tell_no_port(struct compile *c, struct diag_batch *batch,
+                          const struct port_node *port);
 /* Fills c->service.endpoints from the slices. Errors: E_NOMEM, E_LIMIT. */
 enum err endpoints_gather(struct compile *c, struct diag_batch *batch, const struct port_node *port,
                           const struct service *service, const struct service_port *service_port);

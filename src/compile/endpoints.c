@@ -19,7 +19,7 @@ struct pick {
     struct compile *c;
     const struct service *service;
     const struct service_port *port;
-    size_t slice_n, match_n, endpoint_n; /* slices, those with the port, and what is in these */
+    size_t slice_n, match_n; /* slices, and those of them with the port */
     enum err err;
 };
 
@@ -84,7 +84,6 @@ static uint16_t slice_port(const struct pick *p, const struct endpoint_slice *sl
 static void endpoint_take(struct pick *p, const struct endpoint *e, uint16_t port)
 {
     struct service_work *w = &p->c->service;
-    p->endpoint_n++;
     if (e->address_n == 0 || ip_is_unusable(&e->addresses[0])) { /* the decoder has told */
         return;
     }
@@ -109,20 +108,20 @@ static void slice_take(void *arg, const struct endpoint_slice *slice)
     }
 }
 
+/* Without numbers: while pods come and go they would make a new diagnostic of each change. */
 static void tell_empty(const struct pick *p, struct diag_batch *batch, const struct port_node *port)
 {
-    struct str namespace_name = port->node.key.part[0], name = port->node.key.part[1];
     struct buf *what = what_begin(p->c);
+    buf_addf(what, "Service %.*s/%.*s has ", STR_ARG(port->node.key.part[0]),
+             STR_ARG(port->node.key.part[1]));
     if (p->slice_n == 0) {
-        buf_addf(what, "Service %.*s/%.*s has no EndpointSlice", STR_ARG(namespace_name),
-                 STR_ARG(name));
-    } else if (p->match_n == 0) {
-        buf_addf(what,
-                 "no EndpointSlice of Service %.*s/%.*s has a TCP port named \"%.*s\" (of %zu)",
-                 STR_ARG(namespace_name), STR_ARG(name), STR_ARG(p->port->name), p->slice_n);
+        buf_addf(what, "no EndpointSlice");
+    } else if (p->match_n > 0) {
+        buf_addf(what, "no endpoint that is ready");
+    } else if (p->port->name.n > 0) {
+        buf_addf(what, "no EndpointSlice with a TCP port named \"%.*s\"", STR_ARG(p->port->name));
     } else {
-        buf_addf(what, "no endpoint of Service %.*s/%.*s is ready (of %zu)",
-                 STR_ARG(namespace_name), STR_ARG(name), p->endpoint_n);
+        buf_addf(what, "no EndpointSlice with a TCP port without a name");
     }
     service_tell(p->c, batch, port, "name", &no_endpoints);
 }

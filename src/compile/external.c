@@ -6,10 +6,6 @@
 
 #include "wire/uri.h"
 
-static const struct finding no_port = {
-    DIAG_ERROR, DIAG_PortNotFound,
-    "a port name has to stand in the Service's ports; requests to it are answered with 503",
-    "write the number of the port, or list the name in the Service"};
 static const struct finding switched_off = {
     DIAG_ERROR, DIAG_ExternalNameRefused,
     "ExternalName Services are switched off; requests to it are answered with 503",
@@ -128,7 +124,8 @@ enum err external_gather(struct compile *c, struct diag_batch *batch, struct por
     uint16_t number = external_port(service, port->node.key.part[2]);
     if (number == 0) {
         TRY(port_depend(c, port, STR_EMPTY));
-        return give_up(c, batch, port, SNAP_SERVICE_NO_PORT, &no_port, service);
+        service_tell_no_port(c, batch, port);
+        return E_OK;
     }
     return name_gather(c, batch, port, service, number);
 }

@@ -121,10 +121,10 @@ void filter_redirect_check(struct compile *c, struct diag_batch *batch,
         struct str url = annotation_get(ingress, kinds[i].url);
         struct str code = annotation_get(ingress, kinds[i].code);
         uint32_t status;
-        if (url.n > 0 && !is_url(url)) {
-            tell(c, batch, ingress, kinds[i].url, &invalid_url);
-        } else if (has_variable(url)) {
+        if (has_variable(url)) {
             tell(c, batch, ingress, kinds[i].url, &variable_url);
+        } else if (url.n > 0 && !is_url(url)) {
+            tell(c, batch, ingress, kinds[i].url, &invalid_url);
         }
         if (code.n > 0 && !code_parse(&kinds[i], code, &status)) {
             tell(c, batch, ingress, kinds[i].code, &invalid_code);

@@ -171,8 +171,9 @@ static void tell_conflict(struct compile *c, struct diag_batch *batch,
     const struct link *won = c->host.links[winner->order];
     const struct ingress *in = c->host.links[loser->order]->ingress->object;
     struct buf *what = what_begin(c);
+    struct str written = loser->written.n == 0 ? STR("/") : shown(loser->written);
     place_field(c, winner->place, "");
-    buf_addf(what, "\"%.*s\" (%s) of host \"%.*s\" is taken by ", STR_ARG(shown(loser->written)),
+    buf_addf(what, "\"%.*s\" (%s) of host \"%.*s\" is taken by ", STR_ARG(written),
              loser->is_exact ? "Exact" : "Prefix", STR_ARG(won->host->node.key.part[0]));
     if (won->ingress->object == in) {
         buf_addf(what, "%.*s of the same Ingress", STR_ARG(buf_str(&c->field)));

@@ -95,14 +95,15 @@ static bool portless_find(const struct service *service, struct str port, struct
 
 /* ---- gathering ---- */
 
-static void tell_no_port(struct compile *c, struct diag_batch *batch, const struct port_node *port)
+void service_tell_no_port(struct compile *c, struct diag_batch *batch, const struct port_node *port)
 {
     const struct key *key = &port->node.key;
-    bool is_number = key->part[2].n > 0 && key->part[2].p[0] >= '0' && key->part[2].p[0] <= '9';
-    buf_addf(what_begin(c), "Service %.*s/%.*s has no TCP port%s%s%.*s%s", STR_ARG(key->part[0]),
-             STR_ARG(key->part[1]), key->part[2].n > 0 ? " " : "",
-             key->part[2].n == 0 || is_number ? "" : "\"", STR_ARG(key->part[2]),
-             key->part[2].n == 0 || is_number ? "" : "\"");
+    struct buf *what = what_begin(c);
+    buf_addf(what, "Service %.*s/%.*s has no TCP port", STR_ARG(key->part[0]),
+             STR_ARG(key->part[1]));
+    if (key->part[2].n > 0) {
+        buf_addf(what, " \"%.*s\"", STR_ARG(key->part[2]));
+    }
     c->service.status = SNAP_SERVICE_NO_PORT;
     service_tell(c, batch, port, "port", &no_port);
 }
@@ -137,7 +138,7 @@ static enum err service_gather(struct compile *c, struct diag_batch *batch, stru
         service_port = &portless;
     }
     if (service_port == NULL) {
-        tell_no_port(c, batch, port);
+        service_tell_no_port(c, batch, port);
         return E_OK;
     }
     return endpoints_gather(c, batch, port, service, service_port);
