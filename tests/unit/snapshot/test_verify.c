@@ -209,7 +209,7 @@ static const struct edit edits[] = {
 
     SERVE(namespace_name.n, 0, NO_NUL),
     SERVE(port.n, 0, NO_NUL),
-    SERVE(name.offset, 0, NO_NUL),
+    SERVE(name.offset, 0, "key differs from namespace, name and port"),
     SERVE(status, 0, NUMBER),
     SERVE(status, 6, NUMBER),
     SERVE(status, SNAP_SERVICE_MISSING, "endpoints of a service that is not there"),
