@@ -2,6 +2,7 @@
  *
  *   waiting (pid 0, restart armed) -> running (pid, control_fd) -> gone (pid 0)
  *
+ * While a child runs, its restart timer guards the time between the end of its socket and its own.
  * The socket may end before the process or after it; each is tidied up where it is noticed. The
  * last messages of a dead controller are read before its socket is closed: what it published
  * counts.
@@ -21,6 +22,8 @@
 #include "base/vec.h"
 #include "log/log.h"
 #include "os/spawn.h"
+
+#define TIMEOUT_LONELY (500 * USEC_PER_MS) /* from the end of its socket to its own */
 
 enum {
     MESSAGES_PER_TICK = 64,
@@ -102,6 +105,20 @@ static enum err messages_take(struct child *c, size_t max)
     return E_OK;
 }
 
+static void on_lonely(struct timer *t)
+{
+    child_distrust(container_of(t, struct child, restart), "it closed its control socket");
+}
+
+/* Mostly the process is on its way out and its end comes next. */
+static void control_ended(struct child *c)
+{
+    control_close(c);
+    if (c->supervisor->phase == PHASE_RUNNING) { /* else the phase's deadline sees to it */
+        loop_arm(c->supervisor->loop, &c->restart, TIMEOUT_LONELY, on_lonely);
+    }
+}
+
 static void on_control(struct watch *w, uint32_t events)
 {
     struct child *c = container_of(w, struct child, watch);
@@ -109,16 +126,11 @@ static void on_control(struct watch *w, uint32_t events)
         child_feed(c);
     }
     enum err e = c->control_fd < 0 ? E_OK : messages_take(c, MESSAGES_PER_TICK);
-    if (e == E_OK || e == E_AGAIN) {
-        return;
+    if (e == E_CLOSED) {
+        control_ended(c);
+    } else if (e != E_OK && e != E_AGAIN) {
+        child_distrust(c, e == E_PROTO ? "it broke the control protocol" : err_text(e));
     }
-    if (e == E_CLOSED && c->supervisor->phase != PHASE_RUNNING) {
-        control_close(c); /* on its way out; the deadline sees to it that it goes */
-        return;
-    }
-    child_distrust(c, e == E_CLOSED  ? "it closed its control socket"
-                      : e == E_PROTO ? "it broke the control protocol"
-                                     : err_text(e));
 }
 
 /* Everything owed, until the socket is full. */
@@ -326,6 +338,7 @@ void child_ended(struct child *c, int status)
     bool is_restarted = s->phase == PHASE_RUNNING;
     char why[64];
     c->pid = 0;
+    loop_disarm(s->loop, &c->restart);
     (void)messages_take(
         c, LAST_MESSAGES_MAX); /* its last words; how they end does not matter any more */
     control_close(c);

@@ -238,7 +238,9 @@ static enum err listeners_open(struct supervisor *s)
 {
     must(s->options->listener_n <= LISTENERS_MAX);
     for (uint32_t i = 0; i < s->options->listener_n; i++) {
-        TRY(listener_open(s, i));
+        if (listener_open(s, i) != E_OK) {
+            return E_REFUSED; /* it said why */
+        }
     }
     return E_OK;
 }
@@ -427,7 +429,7 @@ int supervisor_run(const struct supervisor_options *o)
     }
     e = supervise(s);
     int status = e == E_OK ? s->exit_status : 1;
-    if (e != E_OK) {
+    if (e != E_OK && e != E_REFUSED) {
         log_line(LOG_ERROR, "the supervisor failed: %s",
                  e == E_SYS ? strerror(errno) : err_text(e));
     } else if (status == 0) {
