@@ -623,6 +623,32 @@ static enum err decide(struct explanation *e)
     return E_OK;
 }
 
+enum err explain_request_set_url(struct explain_request *r, struct str url)
+{
+    struct str host;
+    url = str_first(url, str_find(url, '#'));
+    if (str_has_prefix(url, STR("http://"))) {
+        url = str_from(url, sizeof("http://") - 1);
+    } else if (str_has_prefix(url, STR("https://"))) {
+        url = str_from(url, sizeof("https://") - 1);
+    } else if (str_find(str_first(url, str_find(url, '/')), ':') + 1 == str_find(url, '/')) {
+        return E_PROTO; /* "ftp://..." */
+    }
+    if (url.n == 0) {
+        return E_PROTO;
+    }
+    size_t end = str_find(url, '/'), query = str_find(url, '?');
+    r->authority = str_first(url, end < query ? end : query);
+    r->target = str_from(url, r->authority.n);
+    if (r->target.n == 0) {
+        r->target = STR("/");
+    }
+    if (find_field(r, STR("host"), &host)) {
+        r->authority = host;
+    }
+    return E_OK;
+}
+
 enum err explain_init(struct explanation *ret, const struct explain_world *world,
                       const struct explain_request *request)
 {

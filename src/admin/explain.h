@@ -99,6 +99,11 @@ enum err explain_init(struct explanation *ret, const struct explain_world *world
                       const struct explain_request *request);
 void explain_fini(struct explanation *e);
 
+/* Fills r->authority and r->target from what a user calls a URL: "http://HOST/PATH", "HOST/PATH" or
+ * "/PATH"; a fragment is dropped. A field "Host" among r->fields replaces the host. Borrows url.
+ * Errors: E_PROTO (another scheme than http and https, or nothing at all). */
+enum err explain_request_set_url(struct explain_request *r, struct str url);
+
 /* For people, with ANSI colours or without. */
 void explain_emit_text(struct buf *out, const struct explanation *e, bool has_color);
 /* For programs; the schema is part of the manual and only grows. */

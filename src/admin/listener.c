@@ -53,13 +53,12 @@ static void serve(struct admin_listener *l, int fd, const struct sockaddr_storag
     (void)http1_server_accept(&l->server, fd, &peer); /* on failure fd is closed */
 }
 
-/* Level-triggered: what is left over wakes us again. */
-static void accept_some(struct admin_listener *l);
-
-static void on_retry(struct timer *t)
+/* Out of descriptors: the connection stays in the kernel's queue, and the level-triggered watch
+ * would wake us at once and for ever. */
+static void pause_accepting(struct admin_listener *l)
 {
-    struct admin_listener *l = container_of(t, struct admin_listener, retry);
-    accept_some(l);
+    loop_unwatch(l->loop, &l->watch);
+    loop_arm(l->loop, &l->retry, ACCEPT_RETRY, l->retry.on_fire);
 }
 
 static void accept_some(struct admin_listener *l)
@@ -67,15 +66,14 @@ static void accept_some(struct admin_listener *l)
     for (int i = 0; i < ACCEPT_BATCH; i++) {
         struct sockaddr_storage from;
         socklen_t n = sizeof(from);
-        int fd = accept4(l->watch.fd, (struct sockaddr *)(void *)&from, &n,
-                         SOCK_NONBLOCK | SOCK_CLOEXEC);
+        int fd = accept4(l->fd, (struct sockaddr *)(void *)&from, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
             serve(l, fd, &from);
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-            loop_arm(l->loop, &l->retry, ACCEPT_RETRY, on_retry);
+            pause_accepting(l);
             return;
         } else if (errno != EINTR && errno != ECONNABORTED) {
-            return;
+            return; /* EAGAIN; what is left over wakes us again */
         }
     }
 }
@@ -86,10 +84,19 @@ static void on_connection(struct watch *w, uint32_t events)
     accept_some(container_of(w, struct admin_listener, watch));
 }
 
+static void on_retry(struct timer *t)
+{
+    struct admin_listener *l = container_of(t, struct admin_listener, retry);
+    if (loop_watch_listener(l->loop, &l->watch, l->fd, on_connection) != E_OK) {
+        loop_arm(l->loop, t, ACCEPT_RETRY, on_retry);
+    }
+}
+
 enum err admin_listener_open(struct admin_listener *l, struct loop *loop, int fd,
                              const struct admin_views *views)
 {
-    *l = (struct admin_listener){.loop = loop, .watch = {.fd = -1}};
+    *l = (struct admin_listener){
+        .loop = loop, .fd = fd, .watch = {.fd = -1}, .retry = {.on_fire = on_retry}};
     TRY(http1_context_init(&l->context, loop));
     admin_handler_init(&l->handler, views);
     http1_server_init(&l->server, &l->context, &l->handler.http, &l->stats);

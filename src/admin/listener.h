@@ -7,6 +7,7 @@
 
 struct admin_listener {
     struct watch watch; /* of the listening socket */
+    int fd;
     struct http1_context context;
     struct http1_server server;
     struct admin_handler handler;

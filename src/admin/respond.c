@@ -90,7 +90,8 @@ static void view_metrics(const struct call *c)
 
 struct debug_params {
     struct arena arena;
-    bool is_json, has_color;
+    bool is_text, has_color; /* these views are for programs, unless they ask otherwise */
+    struct str url;
     struct explain_request explain;
     struct field fields[EXPLAIN_FIELDS_MAX];
 };
@@ -99,8 +100,8 @@ static bool take_param(struct debug_params *p, struct str name, struct str value
 {
     struct explain_request *e = &p->explain;
     if (str_eq(name, STR("output"))) {
-        p->is_json = str_eq(value, STR("json"));
-        return p->is_json || str_eq(value, STR("text"));
+        p->is_text = str_eq(value, STR("text"));
+        return p->is_text || str_eq(value, STR("json"));
     }
     if (str_eq(name, STR("color"))) {
         p->has_color = str_eq(value, STR("1"));
@@ -115,11 +116,10 @@ static bool take_param(struct debug_params *p, struct str name, struct str value
         e->field_n++;
         return true;
     }
-    struct str *to = str_eq(name, STR("method"))      ? &e->method
-                     : str_eq(name, STR("authority")) ? &e->authority
-                     : str_eq(name, STR("target"))    ? &e->target
-                     : str_eq(name, STR("listener"))  ? &e->listener
-                                                      : NULL;
+    struct str *to = str_eq(name, STR("url"))        ? &p->url
+                     : str_eq(name, STR("method"))   ? &e->method
+                     : str_eq(name, STR("listener")) ? &e->listener
+                                                     : NULL;
     if (to == NULL) {
         return false;
     }
@@ -146,30 +146,31 @@ static void show_explain(const struct call *c, struct debug_params *p)
     struct admin_response *r = c->response;
     struct explain_world world = c->views->world(c->views->arg);
     struct explanation e;
-    if (p->explain.target.n == 0) {
-        answer_error(r, 400, "bad_request", "the parameter target is missing: target=/path");
+    if (explain_request_set_url(&p->explain, p->url) != E_OK) {
+        answer_error(r, 400, "bad_request",
+                     "the parameter url is missing or no URL: url=http://HOST/PATH");
         return;
     }
     if (explain_init(&e, &world, &p->explain) != E_OK) {
         answer_error(r, 500, "internal", "the explanation does not fit into memory");
         return;
     }
-    if (p->is_json) {
-        explain_emit_json(&r->body, &e);
-    } else {
+    if (p->is_text) {
         explain_emit_text(&r->body, &e, p->has_color);
+    } else {
+        explain_emit_json(&r->body, &e);
     }
     r->status = 200;
-    r->type = p->is_json ? TYPE_JSON : TYPE_TEXT;
+    r->type = p->is_text ? TYPE_TEXT : TYPE_JSON;
     r->outcome = e.reason == REASON_none || e.reason == REASON_redirect ? "served" : "refused";
     explain_fini(&e);
 }
 
 static void show_dump(const struct call *c, struct debug_params *p)
 {
-    c->views->dump(c->views->arg, p->is_json, &c->response->body);
+    c->views->dump(c->views->arg, !p->is_text, &c->response->body);
     c->response->status = 200;
-    c->response->type = p->is_json ? TYPE_JSON : TYPE_TEXT;
+    c->response->type = p->is_text ? TYPE_TEXT : TYPE_JSON;
 }
 
 static void add_diag_line(void *arg, const struct diag *d)
@@ -202,7 +203,7 @@ static void show_diagnostics(const struct call *c, struct debug_params *p)
     struct admin_response *r = c->response;
     struct json j = json_make(&r->body, true);
     enum err e;
-    if (p->is_json) {
+    if (!p->is_text) {
         json_array(&j);
         e = c->views->each_diag(c->views->arg, admin_diag_json, &j);
         json_end_array(&j);
@@ -212,7 +213,7 @@ static void show_diagnostics(const struct call *c, struct debug_params *p)
     }
     r->body.bad = r->body.bad || e != E_OK;
     r->status = 200;
-    r->type = p->is_json ? TYPE_JSON : TYPE_TEXT;
+    r->type = p->is_text ? TYPE_TEXT : TYPE_JSON;
 }
 
 typedef void show_fn(const struct call *c, struct debug_params *p);
@@ -229,8 +230,8 @@ static void view_debug(const struct call *c, show_fn *show)
         show(c, p);
     } else {
         answer_error(c->response, 400, "bad_request",
-                     "a parameter is unknown or malformed; there are method, authority, target, "
-                     "listener, header, output=text|json and color=1");
+                     "a parameter is unknown or malformed; there are url, method, listener, "
+                     "header, output=json|text and color=1");
     }
     arena_fini(&p->arena);
     mem_free(p);

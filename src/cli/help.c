@@ -109,7 +109,7 @@ static void emit_command(struct buf *out, const struct cli_command *c)
 static void emit_overview(struct buf *out)
 {
     buf_add_str(out, STR("Usage: lintel COMMAND [OPTION...] [ARGUMENT...]\n\n"
-                         "A Kubernetes ingress controller with its own proxy.\n\nCommands:\n"));
+                         "A Kubernetes ingress controller, with its own proxy.\n\nCommands:\n"));
     for (size_t i = 0; i < CLI_COMMANDS_N; i++) {
         const struct cli_command *c = &cli_commands[i];
         if (!c->is_hidden) {

@@ -136,7 +136,7 @@ static void emit_overview(struct buf *out)
     const char *glue = "";
     emit_title(out, "");
     emit_section(out, "NAME");
-    buf_add_str(out, STR("lintel \\- Kubernetes ingress controller with its own proxy\n"));
+    buf_add_str(out, STR("lintel \\- Kubernetes ingress controller, with its own proxy\n"));
     emit_section(out, "SYNOPSIS");
     buf_add_str(out, STR("\\fBlintel\\fR \\fICOMMAND\\fR [\\fIOPTION\\fR...] "
                          "[\\fIARGUMENT\\fR...]\n"));

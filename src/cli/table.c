@@ -2,7 +2,7 @@
 #include "cli/table.h"
 
 #define IN(command) (1U << CLI_##command)
-#define IN_CLASS    (IN(run) | IN(check) | IN(explain) | IN(dump))
+#define IN_CLASS    (IN(run) | IN(controller) | IN(check) | IN(explain) | IN(dump))
 #define IN_ALL      UINT32_MAX
 
 const struct cli_option cli_options[CLI_OPTIONS_N] = {
@@ -17,7 +17,7 @@ const struct cli_command cli_commands[CLI_COMMANDS_N] = {
         {
                    .name = "run",
                    .arguments = "",
-                   .summary = "Serve the Ingresses: start the supervisor, the controller and the workers.",
+                   .summary = "Serve the Ingresses: start the supervisor, the controller, the workers.",
                    .description =
                 "Runs in the foreground until SIGTERM or SIGINT. The supervisor opens the "
                 "listening sockets, then starts the controller, which turns manifests into "

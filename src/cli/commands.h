@@ -1,0 +1,20 @@
+/* cli/commands.h: what each command does. All give the exit status: 0 well, 1 not, 2 for a command
+ * line that cannot be meant. */
+#pragma once
+
+#include "cli/args.h"
+#include "compile/compile.h"
+
+enum { EXIT_WELL = 0, EXIT_BAD = 1, EXIT_USAGE = 2 };
+
+typedef int command_fn(const struct cli_args *a);
+
+command_fn command_run, command_check, command_explain, command_dump, command_version,
+    command_generate;
+
+/* The whole of main(). controller: what the hidden command of that name does; it lives on the floor
+ * of cli/ and is brought in from above. */
+int cli_main(int argc, char **argv, command_fn *controller);
+
+/* The compiler's options as the command line says them; borrowed from a. */
+struct compile_options command_compile_options(const struct cli_args *a);

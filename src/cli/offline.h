@@ -1,0 +1,27 @@
+/* cli/offline.h: manifests to a snapshot in this very process, for check, explain and dump: the
+ * same code as the controller's, without its loop. */
+#pragma once
+
+#include "compile/compile.h"
+#include "model/diag.h"
+#include "snapshot/snapshot.h"
+
+struct offline {
+    struct store *store;
+    struct compile *compile;
+    struct stats_area *stats;
+    struct publish *publish;
+    struct directory *directory;
+    struct compile_options options;
+    size_t file_n;
+};
+
+/* Loads the paths (files or directories), compiles and commits. Says what went wrong on standard
+ * error; shows progress there when it takes long and that is a terminal. Errors: any. o is
+ * zeroed before, and to be released with offline_close() after, whatever comes. */
+enum err offline_open(struct offline *o, const char *const *paths, size_t path_n,
+                      const struct compile_options *options);
+void offline_close(struct offline *o);
+const struct snapshot *offline_snapshot(const struct offline *o);
+/* All diagnostics, sorted. Errors: E_NOMEM. */
+enum err offline_diagnostics(const struct offline *o, struct diag_list **ret);

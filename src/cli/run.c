@@ -1,0 +1,124 @@
+/* lintel run: options to the supervisor's struct, and on to the controller's command line. */
+#include "cli/commands.h"
+#include "cli/out.h"
+#include "log/access.h"
+#include "log/log.h"
+#include "supervisor/supervisor.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <string.h>
+
+enum { PASSED_BYTES_MAX = 64 * 1024 };
+
+struct compile_options command_compile_options(const struct cli_args *a)
+{
+    struct compile_options o = {
+        .controller = cli_text(a, CLI_OPT_controller_class),
+        .ingress_class = cli_text(a, CLI_OPT_ingress_class),
+        .is_class_by_name = cli_flag(a, CLI_OPT_ingress_class_by_name),
+        .is_classless_watched = cli_flag(a, CLI_OPT_watch_ingress_without_class),
+        .is_external_name_disabled = cli_flag(a, CLI_OPT_disable_svc_external_name),
+    };
+    (void)str_cut(cli_text(a, CLI_OPT_default_backend_service), '/', &o.default_namespace,
+                  &o.default_service); /* was checked, or both are empty */
+    return o;
+}
+
+/* ---- what the controller gets ---- */
+
+/* The options that were given and that the controller knows, written out again. */
+struct passed {
+    struct buf text;
+    const char *argv[CLI_OPTIONS_N + 1]; /* points into text */
+};
+
+static bool is_passed(const struct cli_args *a, size_t option)
+{
+    return a->values[option].is_given &&
+           cli_option_is_in(&cli_options[option], &cli_commands[CLI_controller]);
+}
+
+static enum err passed_fill(struct passed *p, const struct cli_args *a)
+{
+    size_t offsets[CLI_OPTIONS_N], n = 0;
+    buf_init(&p->text, PASSED_BYTES_MAX);
+    for (size_t i = 0; i < CLI_OPTIONS_N; i++) {
+        if (is_passed(a, i)) {
+            offsets[n++] = p->text.n;
+            buf_addf(&p->text, "--%s=%.*s%c", cli_options[i].name, STR_ARG(a->values[i].text), 0);
+        }
+    }
+    if (p->text.bad) {
+        return E_LIMIT;
+    }
+    for (size_t i = 0; i < n; i++) {
+        p->argv[i] = p->text.p + offsets[i];
+    }
+    p->argv[n] = NULL;
+    return E_OK;
+}
+
+/* ---- run ---- */
+
+/* A typing mistake shall not look like a directory that will come. */
+static bool is_directory(const char *path)
+{
+    DIR *d = opendir(path);
+    if (d == NULL) {
+        out_complain("run: --manifests is \"%s\": %s; name a directory of manifests", path,
+                     strerror(errno));
+        return false;
+    }
+    (void)closedir(d); /* only read */
+    return true;
+}
+
+static uint32_t access_log_format(const struct cli_args *a)
+{
+    static const enum access_log_format formats[] = {ACCESS_LOG_TEXT, ACCESS_LOG_JSON,
+                                                     ACCESS_LOG_OFF}; /* as in options.def */
+    return formats[cli_number(a, CLI_OPT_access_log)];
+}
+
+static int run(const struct cli_args *a, const struct passed *passed)
+{
+    const struct supervisor_listener listeners[] = {
+        {"http",   HERITAGE_WORKER,     cli_text(a, CLI_OPT_bind_address).p,
+         (uint16_t)cli_number(a, CLI_OPT_http_port)   },
+        {"health", HERITAGE_CONTROLLER, cli_text(a, CLI_OPT_healthz_host).p,
+         (uint16_t)cli_number(a, CLI_OPT_healthz_port)},
+    };
+    struct supervisor_options o = {
+        .listeners = listeners,
+        .listener_n = sizeof(listeners) / sizeof(listeners[0]),
+        .worker_n = (uint32_t)cli_number(a, CLI_OPT_workers),
+        .access_log_format = access_log_format(a),
+        .is_access_log_on = access_log_format(a) != ACCESS_LOG_OFF,
+        .controller_argv = passed->argv,
+        .shutdown_grace = cli_number(a, CLI_OPT_shutdown_grace_period),
+        .drain = cli_number(a, CLI_OPT_drain_timeout),
+    };
+    return supervisor_run(&o);
+}
+
+int command_run(const struct cli_args *a)
+{
+    struct passed passed;
+    int status = EXIT_BAD;
+    if (!cli_is_given(a, CLI_OPT_manifests)) {
+        out_complain("run: --manifests DIR is missing: name a directory of manifests");
+        return EXIT_USAGE;
+    }
+    if (!is_directory(cli_text(a, CLI_OPT_manifests).p)) {
+        return EXIT_BAD;
+    }
+    log_init("supervisor", (enum log_level)cli_number(a, CLI_OPT_log_level));
+    if (passed_fill(&passed, a) == E_OK) {
+        status = run(a, &passed);
+    } else {
+        out_complain("run: the options are too long");
+    }
+    buf_fini(&passed.text);
+    return status;
+}

@@ -1,0 +1,16 @@
+/* controller/controller.h: the controller process: keeps the configuration up to date and answers
+ * on the health port. Born from the supervisor's heritage; ends when that says so or is gone. */
+#pragma once
+
+#include "compile/compile.h"
+
+struct controller_options {
+    const char *manifests;     /* directory */
+    const char *snapshot_file; /* NULL = none */
+    struct compile_options compile;
+};
+
+/* heritage_fd: argument 1 of os/heritage.h; taken. Borrows options. Gives the exit status: 0 after
+ * CONTROL_DRAIN or when the supervisor is gone, 1 when it could not start. Context: its own
+ * process, one thread. */
+int controller_main(int heritage_fd, const struct controller_options *options);

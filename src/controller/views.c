@@ -1,0 +1,74 @@
+/* What the health port shows of the pipeline. */
+#include "controller/views.h"
+
+#include "snapshot/dump.h"
+
+static void count_diag(void *arg, const struct diag *d)
+{
+    struct metrics_input *in = arg;
+    in->diagnostics[d->reason][d->severity - DIAG_WARNING]++;
+}
+
+static void count_resolution(void *arg, const struct object *o)
+{
+    struct metrics_input *in = arg;
+    const struct resolution *r = (const struct resolution *)(const void *)o;
+    in->names++;
+    in->names_unresolved += r->address_n == 0;
+}
+
+static void view_metrics(void *arg, struct metrics_input *in)
+{
+    struct pipeline *p = arg;
+    size_t segments;
+    for (int kind = 0; kind < OBJECT_KINDS_N; kind++) {
+        in->objects[kind] = store_n(p->store, (enum object_kind)kind);
+    }
+    store_each(p->store, OBJECT_RESOLUTION, count_resolution, in);
+    (void)pipeline_each_diag(p, count_diag, in); /* out of memory: the numbers are too low */
+    in->diagnostics_total = p->diagnostics.total;
+    in->batches = p->runs;
+    in->batch_cpu = p->run_cpu;
+    in->lag_last = p->lag_last;
+    in->lag_most = p->lag_most;
+    publish_figures(p->publish, &segments, &in->snapshot_bytes);
+    in->snapshot_segments = segments;
+    if (p->directory != NULL) {
+        in->files = directory_file_n(p->directory);
+        in->file_reads = directory_read_n(p->directory);
+    }
+}
+
+static bool is_ours(const void *arg, const struct ingress *ingress, const char **ret_why)
+{
+    return compile_is_ours(arg, ingress, ret_why);
+}
+
+static struct explain_world view_world(void *arg)
+{
+    const struct pipeline *p = arg;
+    return (struct explain_world){.snapshot = publish_state(p->publish),
+                                  .store = p->store,
+                                  .is_ours = is_ours,
+                                  .is_ours_arg = p->compile};
+}
+
+static void view_dump(void *arg, bool is_json, struct buf *out)
+{
+    const struct pipeline *p = arg;
+    enum err e = snapshot_dump_state(out, publish_state(p->publish),
+                                     is_json ? SNAPSHOT_DUMP_JSON : SNAPSHOT_DUMP_TEXT);
+    out->bad = out->bad || e != E_OK;
+}
+
+void views_init(struct admin_views *ret, struct pipeline *p)
+{
+    *ret = (struct admin_views){
+        .arg = p,
+        .stats = p->options->stats,
+        .metrics = view_metrics,
+        .world = view_world,
+        .dump = view_dump,
+        .each_diag = pipeline_each_diag,
+    };
+}
