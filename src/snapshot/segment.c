@@ -14,6 +14,7 @@
 #include "base/limits.h"
 #include "base/mem.h"
 #include "snapshot/verify.h"
+#include "snapshot/write.h"
 
 enum { CHECKSUM_FROM = offsetof(struct snap_header, version), CHECKSUM_BLOCK = 64 * 1024 };
 
@@ -216,13 +217,6 @@ static const char *ref_fault(const struct snapshot_segment *s, const struct snap
     return NULL;
 }
 
-/* Both are verified. */
-static bool is_before(const struct snap_shard *a, const struct snap_shard *b)
-{
-    return a->kind != b->kind ? a->kind < b->kind
-                              : str_cmp(snap_str_get(a, a->key), snap_str_get(b, b->key)) < 0;
-}
-
 static const char *step_shard(struct snapshot_segment *s, size_t *ret_bytes)
 {
     const struct snap_ref *ref = &refs_of(s)[s->shard];
@@ -231,7 +225,7 @@ static const char *step_shard(struct snapshot_segment *s, size_t *ret_bytes)
         what = snap_shard_verify(shard_at(s, ref->offset), ref->bytes);
     }
     if (what == NULL && s->shard > 0 &&
-        !is_before(shard_at(s, ref[-1].offset), shard_at(s, ref->offset))) {
+        snap_shard_cmp(shard_at(s, ref[-1].offset), shard_at(s, ref->offset)) >= 0) {
         what = "the table is not sorted";
     }
     if (what != NULL) {

@@ -141,7 +141,7 @@ enum err snap_shard_end(struct buf *b)
 
 /* ---- one segment ---- */
 
-static int shard_cmp(const struct snap_shard *a, const struct snap_shard *b)
+int snap_shard_cmp(const struct snap_shard *a, const struct snap_shard *b)
 {
     if (a->kind != b->kind) {
         return a->kind < b->kind ? -1 : 1;
@@ -151,7 +151,8 @@ static int shard_cmp(const struct snap_shard *a, const struct snap_shard *b)
 
 static int shard_sort_cmp(const void *a, const void *b)
 {
-    return shard_cmp(*(const struct snap_shard *const *)a, *(const struct snap_shard *const *)b);
+    return snap_shard_cmp(*(const struct snap_shard *const *)a,
+                          *(const struct snap_shard *const *)b);
 }
 
 /* The sorted shards may be in one segment; *ret_bytes is its size. */
@@ -167,7 +168,7 @@ static enum err segment_check(const struct snap_shard *const *shards, size_t n, 
         if (is_whole && shards[i]->is_deleted) {
             return E_PROTO;
         }
-        if (i > 0 && shard_cmp(shards[i - 1], shards[i]) == 0) {
+        if (i > 0 && snap_shard_cmp(shards[i - 1], shards[i]) == 0) {
             return E_PROTO;
         }
     }

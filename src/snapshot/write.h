@@ -26,6 +26,9 @@ enum err snap_shard_end(struct buf *b);
 
 /* ---- one segment ---- */
 
+/* The order of a segment's table, by (kind, key): <0, 0, >0. Of finished or verified shards. */
+int snap_shard_cmp(const struct snap_shard *a, const struct snap_shard *b);
+
 /* Lays shards (each a finished shard, any order, no two with one (kind, key)) out as a segment in
  * out. Sorts the array in place. generation > base_generation. Errors: E_NOMEM, E_LIMIT,
  * E_PROTO (a duplicate key, a deleted shard although base_generation is 0). */

@@ -1,0 +1,470 @@
+/* One walk, two forms: JSON, and indented lines "name: value" with "- " before each item of a list
+ * (which happens to be YAML). */
+#include "snapshot/dump.h"
+
+#include <arpa/inet.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "snapshot/filters.h"
+#include "snapshot/write.h"
+
+/* ---- the two forms ---- */
+
+struct dump {
+    struct buf *out;
+    enum snapshot_dump_form form;
+    size_t depth;
+    bool is_first; /* nothing yet in this list or item */
+    bool is_dash;  /* text: "- " is written, the first value follows on the line */
+};
+
+/* Length of the UTF-8 sequence at the start of a non-empty s; 0 when it is none (RFC 3629). */
+static size_t utf8_n(struct str s)
+{
+    static const struct {
+        unsigned char first, last; /* of the lead byte */
+        unsigned char low, high;   /* of the byte behind it */
+        unsigned char n;
+    } forms[] = {
+        {0x00, 0x7f, 0,    0,    1},
+        {0xc2, 0xdf, 0x80, 0xbf, 2},
+        {0xe0, 0xe0, 0xa0, 0xbf, 3},
+        {0xe1, 0xec, 0x80, 0xbf, 3},
+        {0xed, 0xed, 0x80, 0x9f, 3},
+        {0xee, 0xef, 0x80, 0xbf, 3},
+        {0xf0, 0xf0, 0x90, 0xbf, 4},
+        {0xf1, 0xf3, 0x80, 0xbf, 4},
+        {0xf4, 0xf4, 0x80, 0x8f, 4},
+    };
+    const unsigned char *p = (const unsigned char *)s.p;
+    for (size_t i = 0; i < sizeof(forms) / sizeof(*forms); i++) {
+        size_t n = forms[i].n;
+        if (p[0] < forms[i].first || p[0] > forms[i].last) {
+            continue;
+        }
+        if (s.n < n || (n > 1 && (p[1] < forms[i].low || p[1] > forms[i].high)) ||
+            (n > 2 && (p[2] & 0xc0) != 0x80) || (n > 3 && (p[3] & 0xc0) != 0x80)) {
+            return 0;
+        }
+        return n;
+    }
+    return 0;
+}
+
+static void add_quoted(struct buf *out, struct str s)
+{
+    buf_add_char(out, '"');
+    for (size_t n; s.n > 0; s = str_from(s, n == 0 ? 1 : n)) {
+        unsigned char c = (unsigned char)s.p[0];
+        n = utf8_n(s);
+        if (n == 0) {
+            buf_add_str(out, STR("\\ufffd"));
+        } else if (c == '"' || c == '\\') {
+            buf_add_char(out, '\\');
+            buf_add_char(out, (char)c);
+        } else if (c < ' ' || c == 0x7f) {
+            buf_addf(out, "\\u%04x", c);
+        } else {
+            buf_add(out, s.p, n);
+        }
+    }
+    buf_add_char(out, '"');
+}
+
+/* What stands before a value; name is NULL in a list. */
+static void lead(struct dump *d, const char *name)
+{
+    bool is_json = d->form == SNAPSHOT_DUMP_JSON;
+    if (is_json && !d->is_first) {
+        buf_add_char(d->out, ',');
+    }
+    if (!is_json && !d->is_dash) {
+        if (d->depth > 0 || !d->is_first) {
+            buf_add_char(d->out, '\n');
+        }
+        for (size_t i = 0; i < d->depth; i++) {
+            buf_add_str(d->out, STR("  "));
+        }
+    }
+    d->is_first = false;
+    d->is_dash = !is_json && name == NULL;
+    if (d->is_dash) {
+        buf_add_str(d->out, STR("- "));
+    } else if (name != NULL) {
+        buf_addf(d->out, is_json ? "\"%s\":" : "%s:", name);
+    }
+}
+
+static void scalar_lead(struct dump *d, const char *name)
+{
+    lead(d, name);
+    if (d->form == SNAPSHOT_DUMP_TEXT && name != NULL) {
+        buf_add_char(d->out, ' ');
+    }
+    d->is_dash = false;
+}
+
+static void add_str(struct dump *d, const char *name, struct str s)
+{
+    scalar_lead(d, name);
+    add_quoted(d->out, s);
+}
+
+static void add_word(struct dump *d, const char *name, const char *word)
+{
+    add_str(d, name, str_from_cstr(word));
+}
+
+static void add_u64(struct dump *d, const char *name, uint64_t value)
+{
+    scalar_lead(d, name);
+    buf_add_u64(d->out, value);
+}
+
+static void add_bool(struct dump *d, const char *name, bool value)
+{
+    scalar_lead(d, name);
+    buf_add_str(d->out, value ? STR("true") : STR("false"));
+}
+
+static void list_begin(struct dump *d, const char *name)
+{
+    lead(d, name);
+    if (d->form == SNAPSHOT_DUMP_JSON) {
+        buf_add_char(d->out, '[');
+    }
+    d->depth++;
+    d->is_first = true;
+}
+
+static void list_end(struct dump *d)
+{
+    if (d->form == SNAPSHOT_DUMP_JSON) {
+        buf_add_char(d->out, ']');
+    } else if (d->is_first) {
+        buf_add_str(d->out, STR(" []"));
+    }
+    d->depth--;
+    d->is_first = false;
+}
+
+static void item_begin(struct dump *d, const char *name)
+{
+    lead(d, name);
+    if (d->form == SNAPSHOT_DUMP_JSON) {
+        buf_add_char(d->out, '{');
+        d->is_first = true;
+    }
+    d->depth++;
+}
+
+static void item_end(struct dump *d)
+{
+    if (d->form == SNAPSHOT_DUMP_JSON) {
+        buf_add_char(d->out, '}');
+    }
+    d->depth--;
+    d->is_first = false;
+}
+
+/* ---- what shards hold ---- */
+
+static void add_text(struct dump *d, const char *name, const void *shard, struct snap_str s)
+{
+    add_str(d, name, snap_str_get(shard, s));
+}
+
+static void dump_global(struct dump *d, const struct snap_global *g)
+{
+    const struct snap_listener *l = snap_array_get(g, g->listeners);
+    list_begin(d, "listeners");
+    for (uint32_t i = 0; i < g->listeners.n; i++) {
+        item_begin(d, NULL);
+        add_text(d, "name", g, l[i].name);
+        add_text(d, "table", g, l[i].table);
+        item_end(d);
+    }
+    list_end(d);
+}
+
+static const char *host_kind_text(enum snap_host_kind kind)
+{
+    switch (kind) {
+    case SNAP_HOST_EXACT:
+        return "exact";
+    case SNAP_HOST_LABEL:
+        return "label";
+    case SNAP_HOST_SUFFIX:
+        return "suffix";
+    case SNAP_HOST_ANY:
+        return "any";
+    }
+    return "?";
+}
+
+static const char *condition_text(enum snap_condition_kind kind)
+{
+    switch (kind) {
+    case SNAP_IF_METHOD:
+        return "method";
+    case SNAP_IF_HEADER:
+        return "header";
+    case SNAP_IF_QUERY:
+        return "query";
+    }
+    return "?";
+}
+
+static const char *status_text(enum snap_service_status status)
+{
+    switch (status) {
+    case SNAP_SERVICE_OK:
+        return "ok";
+    case SNAP_SERVICE_MISSING:
+        return "missing";
+    case SNAP_SERVICE_NO_PORT:
+        return "no_port";
+    case SNAP_SERVICE_REFUSED:
+        return "refused";
+    case SNAP_SERVICE_UNRESOLVED:
+        return "unresolved";
+    }
+    return "?";
+}
+
+static void dump_filter_redirect(struct dump *d, const struct snap_host *h, const void *config)
+{
+    const struct snap_filter_redirect *f = config;
+    add_u64(d, "status", f->status);
+    add_text(d, "location", h, f->location);
+}
+
+static void dump_filter(struct dump *d, const struct snap_host *h, const struct snap_filter *f)
+{
+    const void *config = (const char *)h + f->offset;
+    item_begin(d, NULL);
+    switch ((enum snap_filter_kind)f->kind) {
+#define FILTER(name, number)                                                                       \
+    case SNAP_FILTER_##name:                                                                       \
+        add_word(d, "filter", #name);                                                              \
+        dump_filter_##name(d, h, config);                                                          \
+        break;
+#include "snapshot/filters.def"
+#undef FILTER
+    }
+    item_end(d);
+}
+
+static void dump_conditions(struct dump *d, const struct snap_host *h, struct snap_range range)
+{
+    const struct snap_condition *c = snap_array_get(h, h->conditions);
+    list_begin(d, "conditions");
+    for (uint32_t i = range.first; i < range.first + range.n; i++) {
+        item_begin(d, NULL);
+        add_word(d, "kind", condition_text((enum snap_condition_kind)c[i].kind));
+        add_text(d, "name", h, c[i].name);
+        add_text(d, "value", h, c[i].value);
+        item_end(d);
+    }
+    list_end(d);
+}
+
+static void dump_backends(struct dump *d, const struct snap_host *h, struct snap_range range)
+{
+    const struct snap_backend *b = snap_array_get(h, h->backends);
+    list_begin(d, "backends");
+    for (uint32_t i = range.first; i < range.first + range.n; i++) {
+        item_begin(d, NULL);
+        add_text(d, "service", h, b[i].service);
+        add_u64(d, "weight", b[i].weight);
+        add_text(d, "log_name", h, b[i].log_name);
+        item_end(d);
+    }
+    list_end(d);
+}
+
+static void dump_route(struct dump *d, const char *name, const struct snap_host *h,
+                       const struct snap_route *r)
+{
+    const struct snap_filter *f = snap_array_get(h, h->filters);
+    item_begin(d, name);
+    add_text(d, "namespace", h, r->owner_namespace);
+    add_text(d, "name", h, r->owner_name);
+    add_bool(d, "is_default_backend", r->rule == SNAP_DEFAULT_RULE);
+    if (r->rule != SNAP_DEFAULT_RULE) {
+        add_u64(d, "rule", r->rule);
+        add_u64(d, "path_index", r->path_index);
+    }
+    add_text(d, "path", h, r->path);
+    dump_conditions(d, h, r->conditions);
+    list_begin(d, "filters");
+    for (uint32_t i = r->filters.first; i < r->filters.first + r->filters.n; i++) {
+        dump_filter(d, h, &f[i]);
+    }
+    list_end(d);
+    dump_backends(d, h, r->backends);
+    item_end(d);
+}
+
+static void dump_routes(struct dump *d, const char *name, const struct snap_host *h,
+                        struct snap_range range)
+{
+    const struct snap_route *r = snap_array_get(h, h->routes);
+    list_begin(d, name);
+    for (uint32_t i = range.first; i < range.first + range.n; i++) {
+        dump_route(d, NULL, h, &r[i]);
+    }
+    list_end(d);
+}
+
+static void dump_host(struct dump *d, const struct snap_host *h)
+{
+    const struct snap_path *p = snap_array_get(h, h->paths);
+    const struct snap_route *r = snap_array_get(h, h->routes);
+    add_text(d, "table", h, h->table);
+    add_text(d, "host", h, h->host);
+    add_word(d, "host_kind", host_kind_text((enum snap_host_kind)h->kind));
+    add_bool(d, "falls_through", h->falls_through);
+    list_begin(d, "paths");
+    for (uint32_t i = 0; i < h->paths.n; i++) {
+        item_begin(d, NULL);
+        add_text(d, "path", h, p[i].path);
+        dump_routes(d, "exact", h, p[i].exact);
+        dump_routes(d, "prefix", h, p[i].prefix);
+        item_end(d);
+    }
+    list_end(d);
+    if (h->default_route != 0) {
+        dump_route(d, "default_route", h, &r[h->default_route - 1]);
+    }
+}
+
+static void dump_endpoint(struct dump *d, const struct snap_endpoint *e)
+{
+    char text[INET6_ADDRSTRLEN] = "";
+    (void)inet_ntop(e->family == 4 ? AF_INET : AF_INET6, e->address, text,
+                    sizeof(text)); /* the room is enough */
+    item_begin(d, NULL);
+    add_word(d, "address", text);
+    add_u64(d, "port", e->port);
+    add_u64(d, "weight", e->weight);
+    item_end(d);
+}
+
+static void dump_service(struct dump *d, const struct snap_service *s)
+{
+    const struct snap_endpoint *e = snap_array_get(s, s->endpoints);
+    add_text(d, "namespace", s, s->namespace_name);
+    add_text(d, "name", s, s->name);
+    add_text(d, "port", s, s->port);
+    add_word(d, "status", status_text((enum snap_service_status)s->status));
+    list_begin(d, "endpoints");
+    for (uint32_t i = 0; i < s->endpoints.n; i++) {
+        dump_endpoint(d, &e[i]);
+    }
+    list_end(d);
+}
+
+static const char *kind_text(enum snap_kind kind)
+{
+    switch (kind) {
+    case SNAP_GLOBAL:
+        return "global";
+    case SNAP_HOST:
+        return "host";
+    case SNAP_SERVICE:
+        return "service";
+    }
+    return "?";
+}
+
+static void dump_content(struct dump *d, const struct snap_shard *shard)
+{
+    switch ((enum snap_kind)shard->kind) {
+    case SNAP_GLOBAL:
+        dump_global(d, (const struct snap_global *)shard);
+        return;
+    case SNAP_HOST:
+        dump_host(d, (const struct snap_host *)shard);
+        return;
+    case SNAP_SERVICE:
+        dump_service(d, (const struct snap_service *)shard);
+        return;
+    }
+}
+
+static void dump_shard(struct dump *d, const struct snap_shard *shard)
+{
+    item_begin(d, NULL);
+    add_word(d, "kind", kind_text((enum snap_kind)shard->kind));
+    add_text(d, "key", shard, shard->key);
+    add_u64(d, "bytes", shard->bytes);
+    add_bool(d, "is_deleted", shard->is_deleted);
+    if (!shard->is_deleted) {
+        dump_content(d, shard);
+    }
+    item_end(d);
+}
+
+/* ---- the whole ---- */
+
+static struct dump dump_begin(struct buf *out, enum snapshot_dump_form form)
+{
+    if (form == SNAPSHOT_DUMP_JSON) {
+        buf_add_char(out, '{');
+    }
+    return (struct dump){.out = out, .form = form, .is_first = true};
+}
+
+static void dump_end(struct dump *d)
+{
+    buf_add_str(d->out, d->form == SNAPSHOT_DUMP_JSON ? STR("}\n") : STR("\n"));
+}
+
+void snapshot_dump_segment(struct buf *out, const struct snapshot_segment *s,
+                           enum snapshot_dump_form form)
+{
+    const struct snap_header *h = snapshot_segment_header(s);
+    struct dump d = dump_begin(out, form);
+    add_u64(&d, "generation", h->generation);
+    add_u64(&d, "base_generation", h->base_generation);
+    add_u64(&d, "bytes", h->bytes);
+    list_begin(&d, "shards");
+    for (uint32_t i = 0; i < h->shard_n; i++) {
+        dump_shard(&d, snapshot_segment_shard(s, i));
+    }
+    list_end(&d);
+    dump_end(&d);
+}
+
+static int shard_sort_cmp(const void *a, const void *b)
+{
+    return snap_shard_cmp(*(const struct snap_shard *const *)a,
+                          *(const struct snap_shard *const *)b);
+}
+
+enum err snapshot_dump_state(struct buf *out, const struct snapshot *s,
+                             enum snapshot_dump_form form)
+{
+    size_t n = 0;
+    const struct snap_shard **shards = mem_calloc(s->shards.n + 1, sizeof(*shards));
+    if (shards == NULL) {
+        return E_NOMEM;
+    }
+    map_each(slot, &s->shards)
+    {
+        shards[n++] = ((const struct snapshot_entry *)slot->value)->shard;
+    }
+    qsort(shards, n, sizeof(*shards), shard_sort_cmp);
+    struct dump d = dump_begin(out, form);
+    add_u64(&d, "generation", s->generation);
+    list_begin(&d, "shards");
+    for (size_t i = 0; i < n; i++) {
+        dump_shard(&d, shards[i]);
+    }
+    list_end(&d);
+    dump_end(&d);
+    mem_free(shards);
+    return E_OK;
+}
