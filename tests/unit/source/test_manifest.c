@@ -78,122 +78,144 @@ static void expect(const char *file, struct str text, const char *names, const c
 
 #define NAMESPACE(name) "apiVersion: v1\nkind: Namespace\nmetadata: {name: " name "}\n"
 
-/* clang-format off: version 14 crashes on aligning this table */
+#define CASE(file, text, names, diags)                                                             \
+    {                                                                                              \
+        file, STR_INIT(text), names, diags                                                         \
+    }
+
 static const struct {
     const char *file;
     struct str text;
     const char *names, *diags;
 } cases[] = {
     /* Documents. */
-    {"a.yaml", STR_INIT(""), "", ""},
-    {"a.yaml", STR_INIT("# nothing\n---\n---\n~\n"), "", ""},
-    {"a.yaml", STR_INIT(NAMESPACE("a") "---\n" NAMESPACE("b")),
-     "Namespace /a line 1\nNamespace /b line 5\n", ""},
-    {"a.yaml", STR_INIT("%YAML 1.1\n---\n" NAMESPACE("a") "...\n%YAML 1.1\n---\n" NAMESPACE("b")),
-     "Namespace /a line 3\nNamespace /b line 9\n", ""},
-    {"a.yaml", STR_INIT("\xef\xbb\xbf" NAMESPACE("a")), "Namespace /a line 1\n", ""},
-    {"a.yaml", STR_INIT("apiVersion: v1\r\nkind: Namespace\r\nmetadata: {name: a}\r\n---\r\n"),
-     "Namespace /a line 1\n", ""},
-    {"a.yaml", STR_INIT(NAMESPACE("a") "---\na: [1\n---\n" NAMESPACE("c")),
-     "Namespace /a line 1\nNamespace /c line 7\n",
-     "a.yaml:6: error: is not YAML: did not find expected ',' or ']', while parsing a flow sequence "
-     "that began in line 5 (MalformedDocument)\n"},
-    {"a.yaml", STR_INIT("a: \"x\n---\n" NAMESPACE("b")), "Namespace /b line 3\n",
-     "a.yaml:2: error: is not YAML: found unexpected end of stream, while scanning a quoted scalar "
-     "that began in line 1; close the quote or bracket that is open (MalformedDocument)\n"},
-    {"a.yaml", STR_INIT("a:\n\t- b\n--- # next\n" NAMESPACE("b")), "Namespace /b line 4\n",
-     "a.yaml:2: error: is not YAML: found character that cannot start any token, while scanning for "
-     "the next token that began in line 2; indent with spaces, not tabs; quote a value that begins "
-     "with one of @ ` % (MalformedDocument)\n"},
-    {"a.yaml", STR_INIT(NAMESPACE("a") "---\nx: \"\xff\"\n---\n" NAMESPACE("c")),
-     "Namespace /a line 1\nNamespace /c line 7\n",
-     "a.yaml:5: error: is not YAML: invalid leading UTF-8 octet; save the file as UTF-8 "
-     "(MalformedDocument)\n"},
-    {"a.yaml", STR_INIT("a: b\0c\n---\n" NAMESPACE("b")), "Namespace /b line 3\n",
-     "a.yaml:1: error: is not YAML: control characters are not allowed; remove the character, or "
-     "write it as an escape in double quotes (MalformedDocument)\n"},
-    {"a.yaml", STR_INIT("a: *b\n---\n" NAMESPACE("b")), "Namespace /b line 3\n",
-     "a.yaml:1: error: uses an alias that is not defined: an anchor stands above its alias, in the "
-     "same document (MalformedDocument)\n"},
-    {"a.yaml", STR_INIT("a: &a [*a]\n"), "",
-     "a.yaml:1: error: uses an alias inside of its own anchor: a value cannot hold itself "
-     "(MalformedDocument)\n"},
-    {"a.yaml", STR_INIT("- 1\n"), "",
-     "a.yaml:1: error: is not a mapping: an object begins with apiVersion and kind "
-     "(MalformedDocument)\n"},
-    {"a.yaml", STR_INIT("x: 1\n"), "",
-     "a.yaml:1: error: apiVersion: is missing: every object says its apiVersion and kind "
-     "(MissingField)\n"},
-    {"a.yaml", STR_INIT("apiVersion: v1\nkind: 7\n"), "",
-     "a.yaml:2: error: kind: is not a name: the API wants a string here (WrongType)\n"},
+    CASE("a.yaml", (""), "", ""),
+    CASE("a.yaml", ("# nothing\n---\n---\n~\n"), "", ""),
+    CASE("a.yaml", (NAMESPACE("a") "---\n" NAMESPACE("b")),
+         "Namespace /a line 1\nNamespace /b line 5\n", ""),
+    CASE("a.yaml", ("%YAML 1.1\n---\n" NAMESPACE("a") "...\n%YAML 1.1\n---\n" NAMESPACE("b")),
+         "Namespace /a line 3\nNamespace /b line 9\n", ""),
+    CASE("a.yaml", ("\xef\xbb\xbf" NAMESPACE("a")), "Namespace /a line 1\n", ""),
+    CASE("a.yaml", ("apiVersion: v1\r\nkind: Namespace\r\nmetadata: {name: a}\r\n---\r\n"),
+         "Namespace /a line 1\n", ""),
+    CASE("a.yaml", (NAMESPACE("a") "---\na: [1\n---\n" NAMESPACE("c")),
+         "Namespace /a line 1\nNamespace /c line 7\n",
+         "a.yaml:6: error: is not YAML: did not find expected ',' or ']', while parsing a flow "
+         "sequence "
+         "that began in line 5 (MalformedDocument)\n"),
+    CASE("a.yaml", ("a: \"x\n---\n" NAMESPACE("b")), "Namespace /b line 3\n",
+         "a.yaml:2: error: is not YAML: found unexpected end of stream, while scanning a quoted "
+         "scalar "
+         "that began in line 1; close the quote or bracket that is open (MalformedDocument)\n"),
+    CASE("a.yaml", ("a:\n\t- b\n--- # next\n" NAMESPACE("b")), "Namespace /b line 4\n",
+         "a.yaml:2: error: is not YAML: found character that cannot start any token, while "
+         "scanning for "
+         "the next token that began in line 2; indent with spaces, not tabs; quote a value that "
+         "begins "
+         "with one of @ ` % (MalformedDocument)\n"),
+    CASE("a.yaml", (NAMESPACE("a") "---\nx: \"\xff\"\n---\n" NAMESPACE("c")),
+         "Namespace /a line 1\nNamespace /c line 7\n",
+         "a.yaml:5: error: is not YAML: invalid leading UTF-8 octet; save the file as UTF-8 "
+         "(MalformedDocument)\n"),
+    CASE("a.yaml", ("a: b\0c\n---\n" NAMESPACE("b")), "Namespace /b line 3\n",
+         "a.yaml:1: error: is not YAML: control characters are not allowed; remove the character, "
+         "or "
+         "write it as an escape in double quotes (MalformedDocument)\n"),
+    CASE("a.yaml", ("a: *b\n---\n" NAMESPACE("b")), "Namespace /b line 3\n",
+         "a.yaml:1: error: uses an alias that is not defined: an anchor stands above its alias, in "
+         "the "
+         "same document (MalformedDocument)\n"),
+    CASE("a.yaml", ("a: &a [*a]\n"), "",
+         "a.yaml:1: error: uses an alias inside of its own anchor: a value cannot hold itself "
+         "(MalformedDocument)\n"),
+    CASE("a.yaml", ("- 1\n"), "",
+         "a.yaml:1: error: is not a mapping: an object begins with apiVersion and kind "
+         "(MalformedDocument)\n"),
+    CASE("a.yaml", ("x: 1\n"), "",
+         "a.yaml:1: error: apiVersion: is missing: every object says its apiVersion and kind "
+         "(MissingField)\n"),
+    CASE("a.yaml", ("apiVersion: v1\nkind: 7\n"), "",
+         "a.yaml:2: error: kind: is not a name: the API wants a string here (WrongType)\n"),
     /* JSON. */
-    {"a.json",
-     STR_INIT("{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\n\"metadata\":{\"name\":\"a\"}}\n"
-              "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"b\"}}"),
-     "Namespace /a line 1\nNamespace /b line 3\n", ""},
-    {"noext", STR_INIT("\n {\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":\n"
-                       "{\"name\":\"B\"}}"),
-     "",
-     "noext:3: error: Namespace B: metadata.name: is \"B\": a name here has 1 to 63 lower case "
-     "letters, digits and '-', and begins and ends with a letter or digit (InvalidValue)\n"},
-    {"noext", STR_INIT(NAMESPACE("a")), "Namespace /a line 1\n", ""},
-    {"a.json", STR_INIT("{\"a\":\n\n x}"), "",
-     "a.json:3: error: is not JSON: lexical error: invalid char in json text.; check commas, quotes "
-     "and brackets here; name a YAML file .yaml (MalformedDocument)\n"},
-    {"a.json", STR_INIT("{\"a\": \"\xff\"}"), "",
-     "a.json:1: error: is not JSON: lexical error: invalid bytes in UTF8 string.; check commas, "
-     "quotes and brackets here; name a YAML file .yaml (MalformedDocument)\n"},
-    {"a.json", STR_INIT("{\"a\": 1"), "",
-     "a.json:1: error: is not JSON: parse error: premature EOF; check commas, quotes and brackets "
-     "here; name a YAML file .yaml (MalformedDocument)\n"},
-    {"a.json",
-     STR_INIT("{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"a\\u0000\"}}"),
-     "",
-     "a.json:1: error: Namespace a\\x00: metadata.name: is \"a\\x00\": a string cannot hold a NUL "
-     "character; remove it (InvalidValue)\n"},
+    CASE("a.json",
+         ("{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\n\"metadata\":{\"name\":\"a\"}}\n"
+          "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"b\"}}"),
+         "Namespace /a line 1\nNamespace /b line 3\n", ""),
+    CASE("noext",
+         ("\n {\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":\n"
+          "{\"name\":\"B\"}}"),
+         "",
+         "noext:3: error: Namespace B: metadata.name: is \"B\": a name here has 1 to 63 lower case "
+         "letters, digits and '-', and begins and ends with a letter or digit (InvalidValue)\n"),
+    CASE("noext", (NAMESPACE("a")), "Namespace /a line 1\n", ""),
+    CASE("a.json", ("{\"a\":\n\n x}"), "",
+         "a.json:3: error: is not JSON: lexical error: invalid char in json text.; check commas, "
+         "quotes "
+         "and brackets here; name a YAML file .yaml (MalformedDocument)\n"),
+    CASE(
+        "a.json", ("{\"a\": \"\xff\"}"), "",
+        "a.json:1: error: is not JSON: lexical error: invalid bytes in UTF8 string.; check commas, "
+        "quotes and brackets here; name a YAML file .yaml (MalformedDocument)\n"),
+    CASE("a.json", ("{\"a\": 1"), "",
+         "a.json:1: error: is not JSON: parse error: premature EOF; check commas, quotes and "
+         "brackets "
+         "here; name a YAML file .yaml (MalformedDocument)\n"),
+    CASE("a.json",
+         ("{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"a\\u0000\"}}"),
+         "",
+         "a.json:1: error: Namespace a\\x00: metadata.name: is \"a\\x00\": a string cannot hold a "
+         "NUL "
+         "character; remove it (InvalidValue)\n"),
     /* Kinds and lists. */
-    {"a.yaml", STR_INIT("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\n"), "", ""},
-    {"a.yaml", STR_INIT("apiVersion: serving.knative.dev/v1\nkind: Service\n"), "", ""},
-    {"a.yaml", STR_INIT("apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n"), "", ""},
-    {"a.yaml", STR_INIT("apiVersion: extensions/v1beta1\nkind: Ingress\nmetadata: {name: a}\n"), "",
-     "a.yaml:1: warning: Ingress a: apiVersion: is not a version that Lintel uses: the object is "
-     "skipped; write apiVersion: networking.k8s.io/v1 (UnknownKind)\n"},
-    {"a.yaml",
-     STR_INIT("apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Namespace, metadata: "
-              "{name: a}}\n- {apiVersion: v1, kind: Namespace}\n- apiVersion: v1\n  kind: "
-              "NamespaceList\n  items:\n  - metadata: {name: c}\n  -\n"),
-     "Namespace /a line 4\nNamespace /c line 9\n",
-     "a.yaml:5: error: Namespace: metadata: is missing: the API requires this field "
-     "(MissingField)\n"},
-    {"a.yaml", STR_INIT("apiVersion: v1\nkind: List\nitems: 1\n"), "",
-     "a.yaml:3: error: List: items: is not a list: the API wants a list here (WrongType)\n"},
-    {"a.yaml", STR_INIT("apiVersion: example.com/v1\nkind: WatchList\nitems: 1\n"), "", ""},
+    CASE("a.yaml", ("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\n"), "", ""),
+    CASE("a.yaml", ("apiVersion: serving.knative.dev/v1\nkind: Service\n"), "", ""),
+    CASE("a.yaml", ("apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n"), "", ""),
+    CASE("a.yaml", ("apiVersion: extensions/v1beta1\nkind: Ingress\nmetadata: {name: a}\n"), "",
+         "a.yaml:1: warning: Ingress a: apiVersion: is not a version that Lintel uses: the object "
+         "is "
+         "skipped; write apiVersion: networking.k8s.io/v1 (UnknownKind)\n"),
+    CASE("a.yaml",
+         ("apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Namespace, metadata: "
+          "{name: a}}\n- {apiVersion: v1, kind: Namespace}\n- apiVersion: v1\n  kind: "
+          "NamespaceList\n  items:\n  - metadata: {name: c}\n  -\n"),
+         "Namespace /a line 4\nNamespace /c line 9\n",
+         "a.yaml:5: error: Namespace: metadata: is missing: the API requires this field "
+         "(MissingField)\n"),
+    CASE("a.yaml", ("apiVersion: v1\nkind: List\nitems: 1\n"), "",
+         "a.yaml:3: error: List: items: is not a list: the API wants a list here (WrongType)\n"),
+    CASE("a.yaml", ("apiVersion: example.com/v1\nkind: WatchList\nitems: 1\n"), "", ""),
     /* Metadata. */
-    {"a.yaml", STR_INIT("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  generateName: a-\n"), "",
-     "a.yaml:4: error: ConfigMap: metadata.name: is missing: generateName needs an API server; give "
-     "it a name (MissingField)\n"},
-    {"a.yaml",
-     STR_INIT("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  namespace: b.c\n  labels: "
-              "{x: 1}\n  annotations: [a]\n  creationTimestamp: yesterday\n"),
-     "",
-     "a.yaml:5: error: ConfigMap b.c/a: metadata.namespace: is \"b.c\": a name here has 1 to 63 "
-     "lower case letters, digits and '-', and begins and ends with a letter or digit "
-     "(InvalidValue)\n"
-     "a.yaml:8: error: ConfigMap b.c/a: metadata.creationTimestamp: is \"yesterday\": a time reads "
-     "like 2026-01-02T03:04:05Z (InvalidValue)\n"
-     "a.yaml:6: error: ConfigMap b.c/a: metadata.labels[x]: is 1: the API wants a string here; put "
-     "the value in quotes (WrongType)\n"
-     "a.yaml:7: error: ConfigMap b.c/a: metadata.annotations: is a list: the API wants a mapping "
-     "here (WrongType)\n"},
-    {"a.yaml",
-     STR_INIT("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: a\n  namespace: b\n  name: c\n"),
-     "Namespace /c line 1\n",
-     "a.yaml:6: warning: Namespace b/c: metadata.name: stands twice: the last one is used; remove "
-     "one of them (DuplicateKey)\n"
-     "a.yaml:5: warning: Namespace b/c: metadata.namespace: is \"b\": objects of this kind are in no "
-     "namespace; ignored; remove it (InvalidValue)\n"},
+    CASE("a.yaml", ("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  generateName: a-\n"), "",
+         "a.yaml:4: error: ConfigMap: metadata.name: is missing: generateName needs an API server; "
+         "give "
+         "it a name (MissingField)\n"),
+    CASE(
+        "a.yaml",
+        ("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  namespace: b.c\n  labels: "
+         "{x: 1}\n  annotations: [a]\n  creationTimestamp: yesterday\n"),
+        "",
+        "a.yaml:5: error: ConfigMap b.c/a: metadata.namespace: is \"b.c\": a name here has 1 to 63 "
+        "lower case letters, digits and '-', and begins and ends with a letter or digit "
+        "(InvalidValue)\n"
+        "a.yaml:8: error: ConfigMap b.c/a: metadata.creationTimestamp: is \"yesterday\": a time "
+        "reads "
+        "like 2026-01-02T03:04:05Z (InvalidValue)\n"
+        "a.yaml:6: error: ConfigMap b.c/a: metadata.labels[x]: is 1: the API wants a string here; "
+        "put "
+        "the value in quotes (WrongType)\n"
+        "a.yaml:7: error: ConfigMap b.c/a: metadata.annotations: is a list: the API wants a "
+        "mapping "
+        "here (WrongType)\n"),
+    CASE("a.yaml",
+         ("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: a\n  namespace: b\n  name: c\n"),
+         "Namespace /c line 1\n",
+         "a.yaml:6: warning: Namespace b/c: metadata.name: stands twice: the last one is used; "
+         "remove "
+         "one of them (DuplicateKey)\n"
+         "a.yaml:5: warning: Namespace b/c: metadata.namespace: is \"b\": objects of this kind are "
+         "in no "
+         "namespace; ignored; remove it (InvalidValue)\n"),
 };
-/* clang-format on */
 
 static void manifests(void **state)
 {
@@ -220,7 +242,9 @@ static void utf16(void **state)
 {
     (void)state;
     struct outcome out;
-    run(&out, "a.yaml", STR("\xff\xfe" "a\0:\0"));
+    run(&out, "a.yaml",
+        STR("\xff\xfe"
+            "a\0:\0"));
     assert_true(out.diags.n > 0 && out.n == 0);
     finish(&out);
 }
@@ -330,8 +354,8 @@ static void speed(void **state)
         add_ingress(&b, n++);
     }
     usec_t start = clock_cpu();
-    assert_int_equal(
-        manifest_parse(STR("a.yaml"), buf_str(&b), count_object, refuse_diag, &count), E_OK);
+    assert_int_equal(manifest_parse(STR("a.yaml"), buf_str(&b), count_object, refuse_diag, &count),
+                     E_OK);
     usec_t took = clock_cpu() - start + 1;
     assert_int_equal(count, n);
     print_message("YAML: %zu Ingresses, %zu MB, %.2f s CPU: %.0f objects/s, %.1f MB/s\n", n,
@@ -343,9 +367,12 @@ static void speed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(manifests),           cmocka_unit_test(file_size_limit),
-        cmocka_unit_test(utf16),               cmocka_unit_test(every_kind),
-        cmocka_unit_test(allocation_failures), cmocka_unit_test(speed),
+        cmocka_unit_test(manifests),
+        cmocka_unit_test(file_size_limit),
+        cmocka_unit_test(utf16),
+        cmocka_unit_test(every_kind),
+        cmocka_unit_test(allocation_failures),
+        cmocka_unit_test(speed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
