@@ -25,7 +25,8 @@ struct arena_chunk {
 
 void arena_init(struct arena *a, size_t max)
 {
-    *a = (struct arena){.max = max, .next = ARENA_FIRST};
+    /* half of the address space: sums of sizes below do not overflow */
+    *a = (struct arena){.max = max < PTRDIFF_MAX ? max : PTRDIFF_MAX, .next = ARENA_FIRST};
 }
 
 void arena_fini(struct arena *a)

@@ -39,7 +39,8 @@ bool buf_reserve(struct buf *b, size_t extra)
     while (cap - b->n < extra) {
         cap = cap > b->max / 2 ? b->max : cap * 2;
     }
-    char *p = mem_resize(b->p, cap, 1);
+    /* One byte more, for the NUL that vsnprintf() writes. */
+    char *p = cap < PTRDIFF_MAX ? mem_resize(b->p, cap + 1, 1) : NULL;
     if (p == NULL) {
         b->bad = true;
         return false;
@@ -89,9 +90,12 @@ void buf_addf(struct buf *b, const char *format, ...)
     va_start(args, format);
     int n = vsnprintf(NULL, 0, format, args);
     va_end(args);
-    if (n < 0 || !buf_reserve(b, (size_t)n + 1)) { /* + 1: vsnprintf writes a NUL */
+    if (n < 0 || !buf_reserve(b, (size_t)n)) {
         b->bad = true;
         return;
+    }
+    if (n == 0) {
+        return; /* there may be no memory yet */
     }
     va_start(args, format);
     (void)vsnprintf(b->p + b->n, (size_t)n + 1, format, args);

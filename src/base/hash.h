@@ -39,5 +39,6 @@ bool map_del(struct map *m, uint64_t hash, const void *value);
 void map_replace(struct map *m, uint64_t hash, const void *old, void *value);
 
 #define map_each(slot, m)                                                                          \
-    for (struct map_slot *slot = (m)->slots; slot != (m)->slots + (m)->cap; slot++)                \
+    for (struct map_slot *slot = (m)->slots; slot != NULL && slot != &(m)->slots[(m)->cap];        \
+         slot++)                                                                                   \
         if (slot->value != NULL)

@@ -56,8 +56,8 @@ enum limit {
 #define TIMEOUT_UPSTREAM_WRITE   (60 * USEC_PER_SEC) /* between two successful writes */
 #define TIMEOUT_UPSTREAM_IDLE    (60 * USEC_PER_SEC)
 #define TIMEOUT_DRAIN            (240 * USEC_PER_SEC) /* in-flight requests after SIGTERM */
-#define TIMEOUT_CONTROLLER_EXIT  (5 * USEC_PER_SEC)  /* from its drain message to SIGKILL */
-#define TIMEOUT_DRAIN_MARGIN     (5 * USEC_PER_SEC)  /* for workers, past grace and drain time */
+#define TIMEOUT_CONTROLLER_EXIT  (5 * USEC_PER_SEC)   /* from its drain message to SIGKILL */
+#define TIMEOUT_DRAIN_MARGIN     (5 * USEC_PER_SEC)   /* for workers, past grace and drain time */
 
 /* A child that died: back at once, after the next death RESTART_DELAY_MIN later, then twice that
  * ... up to RESTART_DELAY_MAX; all is forgiven once it has stayed up for RESTART_STABLE. */

@@ -23,12 +23,20 @@ void *mem_alloc(size_t size)
 
 void *mem_calloc(size_t n, size_t size)
 {
-    return is_failing() ? NULL : calloc(n, size);
+    size_t bytes;
+    if (is_failing() || __builtin_mul_overflow(n, size, &bytes)) {
+        return NULL;
+    }
+    return calloc(n, size);
 }
 
 void *mem_resize(void *p, size_t n, size_t size)
 {
-    return is_failing() ? NULL : reallocarray(p, n, size);
+    size_t bytes;
+    if (is_failing() || __builtin_mul_overflow(n, size, &bytes)) {
+        return NULL;
+    }
+    return realloc(p, bytes);
 }
 
 void mem_free(void *p)

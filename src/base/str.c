@@ -18,12 +18,31 @@ bool str_eq(struct str a, struct str b)
     return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
 }
 
+/* Eight bytes at once: they may differ in the case bit of letters only. */
+static bool word_eq_nocase(const char *p, const char *q)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101);
+    uint64_t a, b;
+    memcpy(&a, p, sizeof(a));
+    memcpy(&b, q, sizeof(b));
+    uint64_t low = (a | 0x20 * ones) & 0x7f * ones; /* no byte carries into the next one below */
+    uint64_t is_letter = (low + (0x80 - 'a') * ones) & ~(low + (0x7f - 'z') * ones) & ~a;
+    uint64_t case_bits = (is_letter & 0x80 * ones) >> 2;
+    return ((a ^ b) & ~case_bits) == 0;
+}
+
 bool str_eq_nocase(struct str a, struct str b)
 {
     if (a.n != b.n) {
         return false;
     }
-    for (size_t i = 0; i < a.n; i++) {
+    size_t i = 0;
+    for (; a.n - i >= sizeof(uint64_t); i += sizeof(uint64_t)) {
+        if (!word_eq_nocase(a.p + i, b.p + i)) {
+            return false;
+        }
+    }
+    for (; i < a.n; i++) {
         if (ascii_lower(a.p[i]) != ascii_lower(b.p[i])) {
             return false;
         }
@@ -59,6 +78,9 @@ size_t str_find(struct str s, char c)
 
 struct str str_from(struct str s, size_t at)
 {
+    if (s.n == 0) {
+        return s; /* p may be NULL */
+    }
     if (at > s.n) {
         at = s.n;
     }
