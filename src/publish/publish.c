@@ -171,7 +171,7 @@ struct merge {
     size_t n, cap;
     struct map by_key; /* the same ones */
     size_t keep_n;     /* segments of the log that stay before this one */
-    uint64_t bytes;
+    uint64_t bytes;    /* of the segment that would come of it, at most */
 };
 
 static void merge_fini(struct merge *m)
@@ -194,12 +194,13 @@ static enum err merge_add(struct merge *m, const struct snap_shard *shard)
 
 static enum err merge_pending(struct merge *m, const struct publish *p)
 {
+    m->bytes = sizeof(struct snap_header);
     map_each(slot, &p->pending)
     {
         const struct snap_shard *shard = slot->value;
         if (!shard_is_known(p, shard)) {
             TRY(merge_add(m, shard));
-            m->bytes += shard->bytes;
+            m->bytes += sizeof(struct snap_ref) + shard->bytes;
         }
     }
     return E_OK;
