@@ -142,7 +142,7 @@ static enum err field_string(struct decoder *d, const struct field *f, const str
 static enum err field_bool(struct decoder *d, const struct place *at, bool *ret)
 {
     if (is_kind(d, at, TREE_BOOL, &no_bool)) {
-        *ret = str_eq(tree_text(at->node), STR("true"));
+        *ret = at->node->is_true;
     }
     return E_OK;
 }

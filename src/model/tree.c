@@ -134,19 +134,16 @@ enum err tree_add(struct tree *t, struct tree_node node)
     return E_OK;
 }
 
-enum err tree_add_scalar(struct tree *t, enum tree_kind kind, struct str text, uint32_t line)
+enum err tree_add_scalar(struct tree *t, struct tree_node node)
 {
-    if (text.n > MANIFEST_FILE_BYTES_MAX) {
-        return E_LIMIT;
-    }
-    char *copy = arena_alloc(&t->arena, text.n);
+    char *copy = arena_alloc(&t->arena, node.n);
     if (copy == NULL) {
         return E_NOMEM;
     }
-    mem_copy(copy, text.p, text.n);
-    return tree_add(
-        t, (struct tree_node){
-               .p = copy, .n = (uint32_t)text.n, .line = line, .weight = 1, .kind = (uint8_t)kind});
+    mem_copy(copy, node.p, node.n);
+    node.p = copy;
+    node.weight = 1;
+    return tree_add(t, node);
 }
 
 enum err tree_begin(struct tree *t, enum tree_kind kind, uint32_t line)

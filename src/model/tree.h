@@ -10,7 +10,7 @@
 
 enum tree_kind {
     TREE_NULL,
-    TREE_BOOL,   /* text is "true" or "false" */
+    TREE_BOOL,   /* text as written; see is_true */
     TREE_NUMBER, /* text as written */
     TREE_STRING, /* text may hold any byte, NUL as well */
     TREE_SEQUENCE,
@@ -24,6 +24,7 @@ struct tree_node {
     uint32_t weight; /* nodes from here down */
     uint8_t kind;    /* enum tree_kind */
     uint8_t height;  /* levels of sequences and mappings from here down; 0 = scalar */
+    bool is_true;    /* TREE_BOOL */
 };
 
 static inline struct str tree_text(const struct tree_node *node)
@@ -79,8 +80,8 @@ void tree_reset(struct tree *t);
  * nodes) and values take turns; the caller sees to it.
  * Errors: E_LIMIT (MANIFEST_DEPTH_MAX, MANIFEST_NODES_MAX), E_NOMEM. */
 enum err tree_add(struct tree *t, struct tree_node node);
-/* Copies text into the arena. */
-enum err tree_add_scalar(struct tree *t, enum tree_kind kind, struct str text, uint32_t line);
+/* Copies the node's text, which is outside of the tree, into the arena. */
+enum err tree_add_scalar(struct tree *t, struct tree_node node);
 enum err tree_begin(struct tree *t, enum tree_kind kind, uint32_t line);
 enum err tree_end(struct tree *t);
 /* True when nothing is open and there is a root. */

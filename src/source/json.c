@@ -99,29 +99,34 @@ static int after(struct json_reader *r, enum err e)
     return e == E_OK;
 }
 
-static int scalar(struct json_reader *r, enum tree_kind kind, struct str text)
+static int scalar(struct json_reader *r, enum tree_kind kind, struct str text, bool is_true)
 {
-    return after(r, tree_add_scalar(&r->tree, kind, text, line_now(r)));
+    struct tree_node node = {.p = text.p,
+                             .n = (uint32_t)text.n,
+                             .line = line_now(r),
+                             .kind = (uint8_t)kind,
+                             .is_true = is_true};
+    return after(r, text.n > MANIFEST_FILE_BYTES_MAX ? E_LIMIT : tree_add_scalar(&r->tree, node));
 }
 
 static int on_null(void *ctx)
 {
-    return scalar(ctx, TREE_NULL, STR("null"));
+    return scalar(ctx, TREE_NULL, STR("null"), false);
 }
 
 static int on_boolean(void *ctx, int value)
 {
-    return scalar(ctx, TREE_BOOL, value ? STR("true") : STR("false"));
+    return scalar(ctx, TREE_BOOL, value ? STR("true") : STR("false"), value != 0);
 }
 
 static int on_number(void *ctx, const char *p, size_t n)
 {
-    return scalar(ctx, TREE_NUMBER, (struct str){p, n});
+    return scalar(ctx, TREE_NUMBER, (struct str){p, n}, false);
 }
 
 static int on_string(void *ctx, const unsigned char *p, size_t n)
 {
-    return scalar(ctx, TREE_STRING, (struct str){(const char *)p, n});
+    return scalar(ctx, TREE_STRING, (struct str){(const char *)p, n}, false);
 }
 
 static int on_begin_mapping(void *ctx)

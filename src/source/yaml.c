@@ -125,44 +125,44 @@ static enum err tell_syntax(const struct yaml_reader *r, const yaml_parser_t *pa
 struct word {
     struct str text;
     enum tree_kind kind;
-    const char *value;
+    bool is_true;
 };
 
 static const struct word words[] = {
-    {STR_INIT("true"),  TREE_BOOL,   "true" },
-    {STR_INIT("True"),  TREE_BOOL,   "true" },
-    {STR_INIT("TRUE"),  TREE_BOOL,   "true" },
-    {STR_INIT("yes"),   TREE_BOOL,   "true" },
-    {STR_INIT("Yes"),   TREE_BOOL,   "true" },
-    {STR_INIT("YES"),   TREE_BOOL,   "true" },
-    {STR_INIT("on"),    TREE_BOOL,   "true" },
-    {STR_INIT("On"),    TREE_BOOL,   "true" },
-    {STR_INIT("ON"),    TREE_BOOL,   "true" },
-    {STR_INIT("y"),     TREE_BOOL,   "true" },
-    {STR_INIT("Y"),     TREE_BOOL,   "true" },
-    {STR_INIT("false"), TREE_BOOL,   "false"},
-    {STR_INIT("False"), TREE_BOOL,   "false"},
-    {STR_INIT("FALSE"), TREE_BOOL,   "false"},
-    {STR_INIT("no"),    TREE_BOOL,   "false"},
-    {STR_INIT("No"),    TREE_BOOL,   "false"},
-    {STR_INIT("NO"),    TREE_BOOL,   "false"},
-    {STR_INIT("off"),   TREE_BOOL,   "false"},
-    {STR_INIT("Off"),   TREE_BOOL,   "false"},
-    {STR_INIT("OFF"),   TREE_BOOL,   "false"},
-    {STR_INIT("n"),     TREE_BOOL,   "false"},
-    {STR_INIT("N"),     TREE_BOOL,   "false"},
-    {STR_INIT("null"),  TREE_NULL,   "null" },
-    {STR_INIT("Null"),  TREE_NULL,   "null" },
-    {STR_INIT("NULL"),  TREE_NULL,   "null" },
-    {STR_INIT("~"),     TREE_NULL,   "null" },
-    {STR_INIT(".inf"),  TREE_NUMBER, ".inf" },
-    {STR_INIT(".Inf"),  TREE_NUMBER, ".inf" },
-    {STR_INIT(".INF"),  TREE_NUMBER, ".inf" },
-    {STR_INIT("+.inf"), TREE_NUMBER, ".inf" },
-    {STR_INIT("-.inf"), TREE_NUMBER, "-.inf"},
-    {STR_INIT(".nan"),  TREE_NUMBER, ".nan" },
-    {STR_INIT(".NaN"),  TREE_NUMBER, ".nan" },
-    {STR_INIT(".NAN"),  TREE_NUMBER, ".nan" },
+    {STR_INIT("true"),  TREE_BOOL,   true },
+    {STR_INIT("True"),  TREE_BOOL,   true },
+    {STR_INIT("TRUE"),  TREE_BOOL,   true },
+    {STR_INIT("yes"),   TREE_BOOL,   true },
+    {STR_INIT("Yes"),   TREE_BOOL,   true },
+    {STR_INIT("YES"),   TREE_BOOL,   true },
+    {STR_INIT("on"),    TREE_BOOL,   true },
+    {STR_INIT("On"),    TREE_BOOL,   true },
+    {STR_INIT("ON"),    TREE_BOOL,   true },
+    {STR_INIT("y"),     TREE_BOOL,   true },
+    {STR_INIT("Y"),     TREE_BOOL,   true },
+    {STR_INIT("false"), TREE_BOOL,   false},
+    {STR_INIT("False"), TREE_BOOL,   false},
+    {STR_INIT("FALSE"), TREE_BOOL,   false},
+    {STR_INIT("no"),    TREE_BOOL,   false},
+    {STR_INIT("No"),    TREE_BOOL,   false},
+    {STR_INIT("NO"),    TREE_BOOL,   false},
+    {STR_INIT("off"),   TREE_BOOL,   false},
+    {STR_INIT("Off"),   TREE_BOOL,   false},
+    {STR_INIT("OFF"),   TREE_BOOL,   false},
+    {STR_INIT("n"),     TREE_BOOL,   false},
+    {STR_INIT("N"),     TREE_BOOL,   false},
+    {STR_INIT("null"),  TREE_NULL,   false},
+    {STR_INIT("Null"),  TREE_NULL,   false},
+    {STR_INIT("NULL"),  TREE_NULL,   false},
+    {STR_INIT("~"),     TREE_NULL,   false},
+    {STR_INIT(".inf"),  TREE_NUMBER, false},
+    {STR_INIT(".Inf"),  TREE_NUMBER, false},
+    {STR_INIT(".INF"),  TREE_NUMBER, false},
+    {STR_INIT("+.inf"), TREE_NUMBER, false},
+    {STR_INIT("-.inf"), TREE_NUMBER, false},
+    {STR_INIT(".nan"),  TREE_NUMBER, false},
+    {STR_INIT(".NaN"),  TREE_NUMBER, false},
+    {STR_INIT(".NAN"),  TREE_NUMBER, false},
 };
 
 enum { WORD_BYTES_MAX = 5 };
@@ -208,19 +208,25 @@ static bool is_number(struct str s)
     return is_decimal(s) || tree_to_int(&node, &value);
 }
 
-/* The type of an unquoted scalar; *text becomes its canonical form. */
-static enum tree_kind plain_kind(struct str *text)
+/* Sets the type of an unquoted scalar. */
+static void plain_type(struct tree_node *node)
 {
-    if (text->n == 0) {
-        return TREE_NULL;
+    struct str text = tree_text(node);
+    node->kind = TREE_STRING;
+    if (text.n == 0) {
+        node->kind = TREE_NULL;
+        return;
     }
-    for (size_t i = 0; text->n <= WORD_BYTES_MAX && i < sizeof(words) / sizeof(words[0]); i++) {
-        if (str_eq(words[i].text, *text)) {
-            *text = str_from_cstr(words[i].value);
-            return words[i].kind;
+    for (size_t i = 0; text.n <= WORD_BYTES_MAX && i < sizeof(words) / sizeof(words[0]); i++) {
+        if (str_eq(words[i].text, text)) {
+            node->kind = (uint8_t)words[i].kind;
+            node->is_true = words[i].is_true;
+            return;
         }
     }
-    return is_number(*text) ? TREE_NUMBER : TREE_STRING;
+    if (is_number(text)) {
+        node->kind = TREE_NUMBER;
+    }
 }
 
 static bool is_tag(const yaml_char_t *tag, const char *name)
@@ -234,16 +240,14 @@ static bool is_core_tag(const yaml_char_t *tag)
            is_tag(tag, YAML_NULL_TAG);
 }
 
-static enum tree_kind scalar_kind(const yaml_event_t *event, struct str *text)
+static void scalar_type(const yaml_event_t *event, struct tree_node *node)
 {
     const yaml_char_t *tag = event->data.scalar.tag;
-    if (is_tag(tag, YAML_STR_TAG) || is_tag(tag, "!")) {
-        return TREE_STRING;
+    bool is_plain = event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE || is_core_tag(tag);
+    node->kind = TREE_STRING;
+    if (is_plain && !is_tag(tag, YAML_STR_TAG) && !is_tag(tag, "!")) {
+        plain_type(node);
     }
-    if (event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE || is_core_tag(tag)) {
-        return plain_kind(text);
-    }
-    return TREE_STRING;
 }
 
 /* Anchors. */
@@ -425,31 +429,32 @@ static void take_turn(struct yaml_reader *r)
     }
 }
 
-static enum err on_key(struct yaml_reader *r, const yaml_event_t *event, struct str text)
+static void key_type(struct yaml_reader *r, const yaml_event_t *event, struct tree_node *node)
 {
-    bool is_merge = str_eq(text, STR("<<")) && event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
     struct yaml_level *level = level_of(r);
+    bool is_merge =
+        str_eq(tree_text(node), STR("<<")) && event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
+    node->kind = is_merge ? TREE_NULL : TREE_STRING;
     level->has_merge = level->has_merge || is_merge;
-    return tree_add_scalar(&r->tree, is_merge ? TREE_NULL : TREE_STRING, text,
-                           line_at(r, event->start_mark));
 }
 
 static enum err on_scalar(struct yaml_reader *r, const yaml_event_t *event)
 {
-    struct str text = {(const char *)event->data.scalar.value, event->data.scalar.length};
+    struct tree_node node = {.p = event->data.scalar.value,
+                             .n = (uint32_t)event->data.scalar.length,
+                             .line = line_at(r, event->start_mark)};
     struct anchor *anchor = NULL;
-    uint32_t line = line_at(r, event->start_mark);
     if (is_tag(event->data.scalar.tag, "tag:yaml.org,2002:binary")) {
-        return refuse(r, line, "has the tag !!binary", "it is not supported",
+        return refuse(r, node.line, "has the tag !!binary", "it is not supported",
                       "write base64 in a Secret's data without a tag");
     }
     TRY(anchor_add(r, event->data.scalar.anchor, &anchor));
     if (is_key_next(r)) {
-        TRY(on_key(r, event, text));
+        key_type(r, event, &node);
     } else {
-        enum tree_kind kind = scalar_kind(event, &text);
-        TRY(tree_add_scalar(&r->tree, kind, text, line));
+        scalar_type(event, &node);
     }
+    TRY(tree_add_scalar(&r->tree, node));
     anchor_complete(r, anchor);
     take_turn(r);
     return E_OK;
