@@ -21,7 +21,7 @@ static const struct finding unusable_backend = {
 
 static bool host_is_usable(struct str host)
 {
-    char lower[sizeof(struct str) * 16]; /* 256: a DNS name has 253 at most */
+    char lower[SNAP_HOST_BYTES_MAX];
     if (host.n == 0) {
         return true;
     }
