@@ -132,28 +132,6 @@ void buf_drop(struct buf *b, size_t n)
     }
 }
 
-void wr_bytes(struct wr *w, const void *p, size_t n)
-{
-    if (w->bad || n > (size_t)(w->end - w->p)) {
-        w->bad = true;
-        return;
-    }
-    if (n > 0) {
-        memcpy(w->p, p, n);
-        w->p += n;
-    }
-}
-
-void wr_str(struct wr *w, struct str s)
-{
-    wr_bytes(w, s.p, s.n);
-}
-
-void wr_char(struct wr *w, char c)
-{
-    wr_bytes(w, &c, 1);
-}
-
 void wr_u64(struct wr *w, uint64_t value)
 {
     char digits[U64_DIGITS];

@@ -41,9 +41,30 @@ static inline struct wr wr_make(void *p, size_t cap)
     return (struct wr){(char *)p, (char *)p, (char *)p + cap, false};
 }
 
-void wr_bytes(struct wr *w, const void *p, size_t n);
-void wr_str(struct wr *w, struct str s);
-void wr_char(struct wr *w, char c);
+/* Inline: putting a head together is a hundred calls of these, a tenth of a request's instructions.
+ */
+static inline void wr_bytes(struct wr *w, const void *p, size_t n)
+{
+    if (w->bad || n > (size_t)(w->end - w->p)) {
+        w->bad = true;
+        return;
+    }
+    if (n > 0) {
+        __builtin_memcpy(w->p, p, n);
+        w->p += n;
+    }
+}
+
+static inline void wr_str(struct wr *w, struct str s)
+{
+    wr_bytes(w, s.p, s.n);
+}
+
+static inline void wr_char(struct wr *w, char c)
+{
+    wr_bytes(w, &c, 1);
+}
+
 void wr_u64(struct wr *w, uint64_t value);
 void wr_hex(struct wr *w, uint64_t value);
 static inline size_t wr_n(const struct wr *w)
