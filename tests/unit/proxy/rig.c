@@ -320,3 +320,8 @@ bool rig_is_closed(struct rig *r, int fd)
     ssize_t n = recv(fd, &c, 1, MSG_PEEK);
     return n == 0 || (n < 0 && errno != EAGAIN);
 }
+
+void rig_tick(struct rig *r)
+{
+    check(loop_step(r->loop, 0) == E_OK);
+}

@@ -26,6 +26,8 @@ int rig_accept_any(struct rig *r, int *ret_i);
 void rig_endpoint_close(struct rig *r, int i);
 /* Runs ticks until nothing happens any more. */
 void rig_run(struct rig *r);
+/* Runs one tick. */
+void rig_tick(struct rig *r);
 /* Writes all of it, running ticks. */
 void rig_send(struct rig *r, int fd, const char *text);
 void rig_send_n(struct rig *r, int fd, const char *p, size_t n);
