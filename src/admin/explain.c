@@ -643,6 +643,9 @@ enum err explain_request_set_url(struct explain_request *r, struct str url)
     if (r->target.n == 0) {
         r->target = STR("/");
     }
+    if (r->target.p[0] != '/') {
+        return E_PROTO; /* "http://a?b": what is meant is written with a path */
+    }
     if (find_field(r, STR("host"), &host)) {
         r->authority = host;
     }

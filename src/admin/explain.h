@@ -101,7 +101,8 @@ void explain_fini(struct explanation *e);
 
 /* Fills r->authority and r->target from what a user calls a URL: "http://HOST/PATH", "HOST/PATH" or
  * "/PATH"; a fragment is dropped. A field "Host" among r->fields replaces the host. Borrows url.
- * Errors: E_PROTO (another scheme than http and https, or nothing at all). */
+ * Errors: E_PROTO (another scheme than http and https, a query without a path, or nothing at all).
+ */
 enum err explain_request_set_url(struct explain_request *r, struct str url);
 
 /* For people, with ANSI colours or without. */
