@@ -12,6 +12,8 @@
 
 enum { EVENTS_MAX = 256, SLOTS = 1024, SLOT_US = 8192, SLOT_WORDS = SLOTS / 64 };
 
+#define WAIT_MAX (3600 * USEC_PER_SEC)
+
 struct loop {
     int epoll_fd;
     bool is_stopping;
@@ -242,6 +244,7 @@ static void deferred_run(struct loop *l)
 
 enum err loop_step(struct loop *l, usec_t max_wait)
 {
+    max_wait = max_wait < WAIT_MAX ? max_wait : WAIT_MAX; /* epoll takes an int of milliseconds */
     usec_t wait = list_is_empty(&l->deferred) ? timers_wait(l, max_wait) : 0;
     int wait_ms = (int)((wait + USEC_PER_MS - 1) / USEC_PER_MS);
     int n = epoll_wait(l->epoll_fd, l->events, EVENTS_MAX, wait_ms);

@@ -5,19 +5,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static enum err err_of_errno(void)
-{
-    switch (errno) {
-    case EAGAIN:
-        return E_AGAIN;
-    case EPIPE:
-    case ECONNRESET:
-        return E_CLOSED;
-    default:
-        return E_SYS;
-    }
-}
-
 static enum err plain_receive(struct transport *t, void *p, size_t room, size_t *ret_n)
 {
     ssize_t n = recv(t->watch.fd, p, room, 0);
@@ -25,7 +12,11 @@ static enum err plain_receive(struct transport *t, void *p, size_t room, size_t 
         *ret_n = (size_t)n;
         return E_OK;
     }
-    return n == 0 ? E_CLOSED : err_of_errno();
+    if (n == 0) {
+        return E_CLOSED;
+    }
+    /* A reset is not an end: a body that ends with the connection would pass for whole. */
+    return errno == EAGAIN ? E_AGAIN : E_SYS;
 }
 
 static enum err plain_send(struct transport *t, struct iovec *parts, int part_n, size_t *ret_n)
@@ -37,10 +28,10 @@ static enum err plain_send(struct transport *t, struct iovec *parts, int part_n,
     }
     ssize_t n = part_n == 1 ? send(t->watch.fd, parts[0].iov_base, total, MSG_NOSIGNAL)
                             : sendmsg(t->watch.fd, &message, MSG_NOSIGNAL);
-    *ret_n = n < 0 ? 0 : (size_t)n;
-    if (n < 0) {
-        return err_of_errno();
+    if (n < 0 && errno != EAGAIN) {
+        return errno == EPIPE || errno == ECONNRESET ? E_CLOSED : E_SYS;
     }
+    *ret_n = n < 0 ? 0 : (size_t)n;
     return *ret_n == total ? E_OK : E_AGAIN;
 }
 
