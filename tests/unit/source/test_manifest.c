@@ -152,10 +152,9 @@ static const struct {
          "a.json:3: error: is not JSON: lexical error: invalid char in json text.; check commas, "
          "quotes "
          "and brackets here; name a YAML file .yaml (MalformedDocument)\n"),
-    CASE(
-        "a.json", ("{\"a\": \"\xff\"}"), "",
-        "a.json:1: error: is not JSON: lexical error: invalid bytes in UTF8 string.; check commas, "
-        "quotes and brackets here; name a YAML file .yaml (MalformedDocument)\n"),
+    CASE("a.json", ("{\"a\": \"\xff\"}"), "",
+         "a.json:1: error: is not UTF-8: JSON is written in UTF-8; save it as UTF-8 "
+         "(MalformedDocument)\n"),
     CASE("a.json", ("{\"a\": 1"), "",
          "a.json:1: error: is not JSON: parse error: premature EOF; check commas, quotes and "
          "brackets "
