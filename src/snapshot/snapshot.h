@@ -18,8 +18,9 @@ struct snapshot_fault {
 };
 
 /* Maps fd and checks the header. When is_sealed_needed, fd must be a memfd that can no longer be
- * written or resized. Borrows fd. Errors: E_PROTO, E_LIMIT (> max_bytes), E_REFUSED (not sealed),
- * E_NOMEM, E_SYS. Context: any; O(1). */
+ * written or resized; without that, whoever may write the file may still harm the reader. Borrows
+ * fd. Errors: E_PROTO, E_LIMIT (> max_bytes), E_REFUSED (not sealed), E_NOMEM, E_SYS. Context: any;
+ * O(1). */
 enum err snapshot_segment_map(int fd, size_t max_bytes, bool is_sealed_needed,
                               struct snapshot_segment **ret, struct snapshot_fault *fault);
 /* The same over bytes that stay valid and unchanged; for files read whole, tests and fuzzing.

@@ -176,6 +176,21 @@ static enum err segment_check(const struct snap_shard *const *shards, size_t n, 
     return E_OK;
 }
 
+/* The header without its checksum, and the table. */
+static void add_head(struct buf *out, const struct snap_shard *const *shards, size_t n,
+                     struct snap_header *h)
+{
+    mem_copy(h->magic, SNAP_MAGIC, sizeof(h->magic));
+    h->version = SNAP_VERSION;
+    h->shard_n = (uint32_t)n;
+    buf_add(out, h, sizeof(*h));
+    uint64_t offset = sizeof(*h) + n * sizeof(struct snap_ref);
+    for (size_t i = 0; i < n; offset += shards[i]->bytes, i++) {
+        struct snap_ref ref = {shards[i]->key_hash, (uint32_t)offset, shards[i]->bytes};
+        buf_add(out, &ref, sizeof(ref));
+    }
+}
+
 enum err snapshot_segment_write(struct buf *out, const struct snap_shard **shards, size_t n,
                                 uint64_t base_generation, uint64_t generation)
 {
@@ -192,18 +207,9 @@ enum err snapshot_segment_write(struct buf *out, const struct snap_shard **shard
     if (!buf_reserve(out, bytes)) {
         return E_NOMEM;
     }
-    struct snap_header h = {.version = SNAP_VERSION,
-                            .shard_n = (uint32_t)n,
-                            .bytes = bytes,
-                            .generation = generation,
-                            .base_generation = base_generation};
-    mem_copy(h.magic, SNAP_MAGIC, sizeof(h.magic));
-    buf_add(out, &h, sizeof(h));
-    uint64_t offset = sizeof(h) + n * sizeof(struct snap_ref);
-    for (size_t i = 0; i < n; offset += shards[i]->bytes, i++) {
-        struct snap_ref ref = {shards[i]->key_hash, (uint32_t)offset, shards[i]->bytes};
-        buf_add(out, &ref, sizeof(ref));
-    }
+    add_head(out, shards, n,
+             &(struct snap_header){
+                 .bytes = bytes, .generation = generation, .base_generation = base_generation});
     for (size_t i = 0; i < n; i++) {
         buf_add(out, shards[i], shards[i]->bytes);
     }

@@ -286,6 +286,74 @@ static void test_every_length(void **state)
     buf_fini(&b);
 }
 
+static const char *mended_fault(struct buf *b, size_t n)
+{
+    struct snapshot_fault fault = {0};
+    struct snap_header *h = snap_at(b, 0, struct snap_header);
+    h->bytes = n;
+    h->checksum = snapshot_checksum(b->p, n);
+    struct snapshot_segment *s = make_open(b->p, n, &fault);
+    snapshot_segment_unref(s);
+    return fault.what;
+}
+
+/* Two shards of one size whose order, or difference, is lost. */
+static void test_order(void **state)
+{
+    (void)state;
+    struct buf b;
+    char first[400];
+    buf_init(&b, 1 << 20);
+    assert_int_equal(make_service(make_next(&set), "n", "a", "80", 1, 1), E_OK);
+    assert_int_equal(make_service(make_next(&set), "n", "b", "80", 1, 1), E_OK);
+    assert_int_equal(make_segment(&set, &b, 0, 1), E_OK);
+    make_clear(&set);
+    assert_null(mended_fault(&b, b.n));
+    struct snap_ref *refs = snap_at(&b, sizeof(struct snap_header), struct snap_ref);
+    const uint64_t hashes[2] = {refs[0].key_hash, refs[1].key_hash};
+    size_t n = refs[0].bytes;
+    assert_true(n == refs[1].bytes && n <= sizeof(first));
+    mem_copy(first, b.p + refs[0].offset, n);
+    mem_copy(b.p + refs[0].offset, b.p + refs[1].offset, n);
+    refs[0].key_hash = hashes[1];
+    assert_string_equal(mended_fault(&b, b.n), "the table is not sorted"); /* b, b */
+    mem_copy(b.p + refs[1].offset, first, n);
+    refs[1].key_hash = hashes[0];
+    assert_string_equal(mended_fault(&b, b.n), "the table is not sorted"); /* b, a */
+    buf_fini(&b);
+}
+
+static void test_shard_sizes(void **state)
+{
+    (void)state;
+    struct buf b;
+    buf_init(&b, 1 << 20);
+    assert_int_equal(make_service(make_next(&set), "n", "a", "80", 1, 1), E_OK);
+    assert_int_equal(make_segment(&set, &b, 0, 1), E_OK);
+    make_clear(&set);
+    struct snap_ref *ref = snap_at(&b, sizeof(struct snap_header), struct snap_ref);
+    const uint32_t bytes = ref->bytes;
+    static const struct {
+        int more; /* bytes than there should be */
+        const char *want;
+    } cases[] = {
+        {0,  NULL               },
+        {-4, "size out of range"},
+        {8,  "size out of range"}
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        ref->bytes = bytes + (uint32_t)cases[i].more;
+        snap_at(&b, ref->offset, struct snap_shard)->bytes = ref->bytes;
+        const char *what = mended_fault(&b, cases[i].more < 0 ? b.n - 4 : b.n);
+        assert_string_equal(what == NULL ? "" : what, cases[i].want == NULL ? "" : cases[i].want);
+    }
+    ref->bytes = bytes;
+    assert_string_equal(mended_fault(&b, b.n), "differs from its reference");
+    ref->bytes = sizeof(struct snap_shard) - 8;
+    assert_string_equal(mended_fault(&b, b.n), "size out of range");
+    buf_fini(&b);
+}
+
 static void test_no_memory(void **state)
 {
     (void)state;
@@ -313,6 +381,8 @@ int main(void)
         cmocka_unit_test(test_checksum_of_many_blocks),
         cmocka_unit_test(test_every_byte_damaged),
         cmocka_unit_test(test_every_length),
+        cmocka_unit_test(test_order),
+        cmocka_unit_test(test_shard_sizes),
         cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

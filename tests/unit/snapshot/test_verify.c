@@ -408,6 +408,34 @@ static void test_paths(void **state)
     assert_null(paths_fault("/a", "/b/", true));
 }
 
+/* The last byte that may be used, and the first that may not. */
+static void test_ends(void **state)
+{
+    (void)state;
+    struct buf b;
+    make(GLOBAL, &b);
+    struct snap_global *g = snap_at(&b, 0, struct snap_global);
+    const struct snap_array saved = g->listeners;
+    uint32_t end = (uint32_t)b.n;
+    g->listeners = (struct snap_array){end, 0};
+    assert_null(verify(&b));
+    g->listeners = (struct snap_array){end + 8, 0};
+    assert_string_equal(verify(&b), OUT_ARRAY);
+    g->listeners = (struct snap_array){end - 8, 1};
+    assert_string_equal(verify(&b), OUT_ARRAY);
+    g->listeners = (struct snap_array){end - 16, 1}; /* in the shard, but not a listener */
+    assert_string_not_equal(verify(&b), OUT_ARRAY);
+    g->listeners = saved;
+    struct snap_listener *l = snap_at(&b, saved.offset, struct snap_listener);
+    l->name = (struct snap_str){end - 1, 0};
+    assert_null(verify(&b));
+    l->name = (struct snap_str){end, 0};
+    assert_string_equal(verify(&b), OUT_STR);
+    l->name = (struct snap_str){end - 1, 1};
+    assert_string_equal(verify(&b), OUT_STR);
+    buf_fini(&b);
+}
+
 /* Many small things that all name one long text: refused instead of taking hours. */
 static void test_work_is_bounded(void **state)
 {
@@ -437,10 +465,10 @@ static void test_work_is_bounded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_rule),      cmocka_unit_test(test_good_ones),
-        cmocka_unit_test(test_names),           cmocka_unit_test(test_keys),
-        cmocka_unit_test(test_redirect),        cmocka_unit_test(test_paths),
-        cmocka_unit_test(test_work_is_bounded),
+        cmocka_unit_test(test_every_rule), cmocka_unit_test(test_good_ones),
+        cmocka_unit_test(test_names),      cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_redirect),   cmocka_unit_test(test_paths),
+        cmocka_unit_test(test_ends),       cmocka_unit_test(test_work_is_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
