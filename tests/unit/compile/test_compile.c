@@ -13,6 +13,7 @@
 #include "../../lib/compiled.h"
 #include "../../lib/manifest_objects.h"
 #include "base/limits.h"
+#include "compile/compile_priv.h"
 
 #define CLASS                                                                                      \
     "apiVersion: networking.k8s.io/v1\nkind: IngressClass\nmetadata: {name: lintel}\n"             \
@@ -472,6 +473,7 @@ static void a_host_that_is_too_large_harms_nobody_else(void **state)
 
 #define MIXED_LATER                                                                                \
     INGRESS("one", RULES RULE("c.test", "/", "a") RULE("a.test", "/x", "b"))                       \
+    INGRESS("new", RULES RULE("new.test", "/", "a"))                                               \
     SLICE("b-1", "b", "10.0.0.3")                                                                  \
     SERVICE("out") SERVICE("missing") EXTERNAL("a", "other.example.com")
 
@@ -619,6 +621,30 @@ static void memory_may_run_out_in_the_constructor(void **state)
     store_free(store);
 }
 
+/* Records would pile up unseen, so this looks inside. */
+static void nothing_is_left_of_what_went(void **state)
+{
+    struct bench b;
+    (void)state;
+    bench_init(&b, &plain_options);
+    put(&b, MIXED);
+    (void)run(&b);
+    assert_true(b.compile->hosts.n > 1);
+    del(&b, OBJECT_INGRESS, "one");
+    del(&b, OBJECT_INGRESS, "two");
+    del(&b, OBJECT_INGRESS, "clash");
+    del(&b, OBJECT_INGRESS, "moved");
+    (void)run(&b);
+    assert_int_equal(b.compile->ingresses.n, 0);
+    assert_int_equal(b.compile->classes.n, 0);
+    assert_int_equal(b.compile->hosts.n, 1); /* "" stays */
+    assert_int_equal(b.compile->services.n, 0);
+    assert_int_equal(b.compile->ports.n, 0);
+    assert_int_equal(b.compile->names.n, 0);
+    assert_int_equal(diag_n(&b), 0);
+    bench_fini(&b);
+}
+
 /* A rollout is many changes of slices: once warm, none of them allocates. */
 static void a_slice_change_allocates_nothing(void **state)
 {
@@ -655,6 +681,7 @@ int main(void)
         cmocka_unit_test(memory_may_run_out_while_it_loads),
         cmocka_unit_test(memory_may_run_out_in_a_change),
         cmocka_unit_test(memory_may_run_out_in_the_constructor),
+        cmocka_unit_test(nothing_is_left_of_what_went),
         cmocka_unit_test(a_slice_change_allocates_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
