@@ -11,7 +11,8 @@ enum { HOST_BYTES_MAX = 253, LABEL_BYTES_MAX = 63 };
 static bool is_target_text(struct str s)
 {
     for (size_t i = 0; i < s.n; i++) {
-        if (s.p[i] <= ' ' || s.p[i] == 0x7f || s.p[i] == '#') { /* char is signed: > 0x7f too */
+        unsigned place = (uint8_t)s.p[i] - 0x21U; /* in VCHAR, RFC 5234 appendix B.1 */
+        if (place > 0x7e - 0x21 || s.p[i] == '#') {
             return false;
         }
     }
@@ -23,6 +24,9 @@ static bool is_target_text(struct str s)
 static size_t scheme_n(struct str target)
 {
     static const struct str schemes[] = {STR_INIT("http://"), STR_INIT("https://")};
+    if (str_has_prefix(target, STR("/"))) { /* nearly always */
+        return 0;
+    }
     for (size_t i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++) {
         if (str_eq_nocase(str_first(target, schemes[i].n), schemes[i])) {
             return schemes[i].n;
@@ -226,20 +230,23 @@ static bool is_digit(char c)
     return c >= '0' && c <= '9';
 }
 
-static bool is_host_char(char c)
-{
-    return is_digit(c) || (ascii_lower(c) >= 'a' && ascii_lower(c) <= 'z') || c == '-' || c == '_';
-}
+enum { NOT_IN_NAME = 0, IN_LABEL, DOT };
+
+static const uint8_t name_bytes[256] = {
+    ['0' ... '9'] = IN_LABEL, ['A' ... 'Z'] = IN_LABEL, ['a' ... 'z'] = IN_LABEL,
+    ['-'] = IN_LABEL,         ['_'] = IN_LABEL,         ['.'] = DOT,
+};
 
 /* Labels without empty ones, a dot at the end is allowed. */
 static bool name_is_valid(struct str name)
 {
-    bool has_label = false;
+    unsigned before = DOT; /* the class of the byte before */
     for (size_t i = 0; i < name.n; i++) {
-        if (name.p[i] == '.' ? !has_label : !is_host_char(name.p[i])) {
+        unsigned class = name_bytes[(uint8_t)name.p[i]];
+        if (class == NOT_IN_NAME || (class == DOT && before == DOT)) {
             return false;
         }
-        has_label = name.p[i] != '.';
+        before = class;
     }
     return name.n > 0 && name.n <= HOST_BYTES_MAX + (size_t)(name.p[name.n - 1] == '.');
 }
