@@ -17,11 +17,6 @@ static int hex_value(char c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-static bool is_text(char c)
-{
-    return h1_text_end(&c, &c + 1) != &c;
-}
-
 static bool size_step(struct h1_chunked *c, char byte)
 {
     int digit = hex_value(byte);
@@ -53,7 +48,7 @@ static bool extension_step(struct h1_chunked *c, char byte)
         c->place = byte == ';' ? IN_EXTENSION : IN_BLANKS;
         return byte == ';' || h1_is_blank(byte);
     }
-    return is_text(byte);
+    return h1_is_text(byte);
 }
 
 static bool size_lf_step(struct h1_chunked *c, char byte)
@@ -85,7 +80,7 @@ static bool trailer_step(struct h1_chunked *c, char byte)
         return byte == ':' || h1_is(byte, H1_TOKEN);
     case IN_VALUE:
         c->place = byte == '\r' ? AT_LF : IN_VALUE;
-        return byte == '\r' || is_text(byte);
+        return byte == '\r' || h1_is_text(byte);
     case AT_LF:
         c->place = AT_START;
         return byte == '\n';

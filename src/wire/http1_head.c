@@ -1,10 +1,6 @@
 /* HTTP/1 heads as bytes: finding the end of one, the byte classes, the texts of the faults. */
 #include "wire/http1.h"
 
-#ifdef __SSE2__
-#include <emmintrin.h>
-#endif
-
 #include "wire/http1_priv.h"
 
 enum { T = H1_TOKEN | H1_TARGET, V = H1_TARGET };
@@ -41,34 +37,6 @@ static const char *const fault_texts[H1_FAULTS_N] = {
 const char *h1_fault_text(enum h1_fault fault)
 {
     return fault_texts[fault];
-}
-
-static inline bool is_text(char c)
-{
-    return (uint8_t)c >= 0x20 ? c != 0x7f : c == '\t';
-}
-
-const char *h1_text_end(const char *p, const char *end)
-{
-#ifdef __SSE2__
-    const __m128i last_ctl = _mm_set1_epi8(0x1f), tab = _mm_set1_epi8('\t');
-    const __m128i del = _mm_set1_epi8(0x7f);
-    while (end - p >= 16) {
-        __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
-        __m128i low = _mm_cmpeq_epi8(_mm_min_epu8(v, last_ctl), v);
-        __m128i bad =
-            _mm_or_si128(_mm_andnot_si128(_mm_cmpeq_epi8(v, tab), low), _mm_cmpeq_epi8(v, del));
-        unsigned mask = (unsigned)_mm_movemask_epi8(bad);
-        if (mask != 0) {
-            return p + __builtin_ctz(mask);
-        }
-        p += 16;
-    }
-#endif
-    while (p < end && is_text(*p)) {
-        p++;
-    }
-    return p;
 }
 
 enum h1_fault h1_fault_at(const char *at, enum h1_fault other)

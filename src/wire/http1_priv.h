@@ -2,6 +2,10 @@
  * together about its framing. */
 #pragma once
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 #include "wire/http1.h"
 
 enum h1_class {
@@ -21,9 +25,35 @@ static inline bool h1_is_blank(char c)
     return c == ' ' || c == '\t';
 }
 
+static inline bool h1_is_text(char c)
+{
+    return (uint8_t)c >= 0x20 ? c != 0x7f : c == '\t';
+}
+
 /* The first byte of p..end that may not stand in a field value: a control byte other than tab. end
- * when there is none. */
-const char *h1_text_end(const char *p, const char *end);
+ * when there is none. Inline: called for every line of every head. */
+static inline const char *h1_text_end(const char *p, const char *end)
+{
+#ifdef __SSE2__
+    const __m128i last_ctl = _mm_set1_epi8(0x1f), tab = _mm_set1_epi8('\t');
+    const __m128i del = _mm_set1_epi8(0x7f);
+    while (end - p >= 16) {
+        __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
+        __m128i low = _mm_cmpeq_epi8(_mm_min_epu8(v, last_ctl), v);
+        __m128i bad =
+            _mm_or_si128(_mm_andnot_si128(_mm_cmpeq_epi8(v, tab), low), _mm_cmpeq_epi8(v, del));
+        unsigned mask = (unsigned)_mm_movemask_epi8(bad);
+        if (mask != 0) {
+            return p + __builtin_ctz(mask);
+        }
+        p += 16;
+    }
+#endif
+    while (p < end && h1_is_text(*p)) {
+        p++;
+    }
+    return p;
+}
 
 /* What is wrong at *at: a broken line end, or other when it is something else. *at is not the last
  * byte of the head. */
