@@ -116,10 +116,12 @@ static bool take_param(struct debug_params *p, struct str name, struct str value
         e->field_n++;
         return true;
     }
-    struct str *to = str_eq(name, STR("url"))        ? &p->url
-                     : str_eq(name, STR("method"))   ? &e->method
-                     : str_eq(name, STR("listener")) ? &e->listener
-                                                     : NULL;
+    struct str *to = str_eq(name, STR("url"))         ? &p->url
+                     : str_eq(name, STR("authority")) ? &e->authority
+                     : str_eq(name, STR("target"))    ? &e->target
+                     : str_eq(name, STR("method"))    ? &e->method
+                     : str_eq(name, STR("listener"))  ? &e->listener
+                                                      : NULL;
     if (to == NULL) {
         return false;
     }
@@ -146,9 +148,10 @@ static void show_explain(const struct call *c, struct debug_params *p)
     struct admin_response *r = c->response;
     struct explain_world world = c->views->world(c->views->arg);
     struct explanation e;
-    if (explain_request_set_url(&p->explain, p->url) != E_OK) {
+    bool is_in_parts = p->url.n == 0 && p->explain.target.n > 0;
+    if (!is_in_parts && explain_request_set_url(&p->explain, p->url) != E_OK) {
         answer_error(r, 400, "bad_request",
-                     "the parameter url is missing or no URL: url=http://HOST/PATH");
+                     "there is neither url=http://HOST/PATH nor authority=HOST and target=/PATH");
         return;
     }
     if (explain_init(&e, &world, &p->explain) != E_OK) {
@@ -230,7 +233,8 @@ static void view_debug(const struct call *c, show_fn *show)
         show(c, p);
     } else {
         answer_error(c->response, 400, "bad_request",
-                     "a parameter is unknown or malformed; there are url, method, listener, "
+                     "a parameter is unknown or malformed; there are url, authority, target, "
+                     "method, listener, "
                      "header, output=json|text and color=1");
     }
     arena_fini(&p->arena);

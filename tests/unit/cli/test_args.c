@@ -206,6 +206,19 @@ static void mistakes_are_told_precisely(void **state)
     }
 }
 
+/* As the supervisor starts it: the heritage, then the options that run passes on. */
+static void the_controller_takes_what_run_passes_on(void **state)
+{
+    struct line l;
+    (void)state;
+    parse(&l, "lintel|controller|11|--manifests=x|--log-level=debug|--snapshot-file=f|"
+              "--ingress-class=a|--default-backend-service=a/b");
+    assert_int_equal(l.e, E_OK);
+    assert_int_equal(l.args.argument_n, 1);
+    assert_string_equal(l.args.arguments[0], "11");
+    finish(&l);
+}
+
 static void hidden_commands_are_not_suggested(void **state)
 {
     struct line l;
@@ -276,6 +289,7 @@ int main(void)
         cmocka_unit_test(help_stops_the_checks),
         cmocka_unit_test(version_is_an_option_too),
         cmocka_unit_test(mistakes_are_told_precisely),
+        cmocka_unit_test(the_controller_takes_what_run_passes_on),
         cmocka_unit_test(hidden_commands_are_not_suggested),
         cmocka_unit_test(the_table_is_consistent),
         cmocka_unit_test(the_examples_parse),
