@@ -7,7 +7,12 @@ static const struct decode_kind *const kinds[] = {
     &kind_endpoints, &kind_secret,        &kind_config_map, &kind_namespace,
 };
 
-enum { KINDS_N = sizeof(kinds) / sizeof(kinds[0]) };
+enum {
+    KINDS_N = sizeof(kinds) / sizeof(kinds[0]),
+    NODE_BYTES_EXPECTED = 8,
+    EXPECTED_BYTES_MAX = 64 * 1024,
+    FURTHER_BYTES = 128,
+};
 
 const struct decode_kind *decode_kind_find(struct str api_version, struct str kind)
 {
@@ -48,18 +53,28 @@ static void complain_size(struct decoder *d, const struct place *at)
     decode_complain(d, at, &too_large);
 }
 
-static enum err object_new(struct decoder *d, uint32_t line, struct object **ret)
+/* Objects are kept by the ten thousand: the first chunk is made to hold nearly all of one, going by
+ * the number of nodes it is read from; what does not fit goes to small chunks. */
+static size_t bytes_expected(const struct decoder *d, const struct tree_node *root)
+{
+    size_t bytes = d->kind->size + d->source->file.n + (size_t)root->weight * NODE_BYTES_EXPECTED;
+    return bytes < EXPECTED_BYTES_MAX ? bytes : EXPECTED_BYTES_MAX;
+}
+
+static enum err object_new(struct decoder *d, const struct tree_node *root, struct object **ret)
 {
     struct arena arena;
     arena_init(&arena, MANIFEST_OBJECT_BYTES_MAX);
+    arena.next = bytes_expected(d, root);
     struct object *o = arena_calloc(&arena, 1, d->kind->size);
     if (o == NULL) {
         return E_NOMEM;
     }
+    arena.next = FURTHER_BYTES;
     o->arena = arena;
     o->kind = d->kind->object_kind;
     o->created_s = INT64_MAX;
-    o->line = line;
+    o->line = root->line;
     o->file = STR_EMPTY;
     if (d->source->file.n > 0 && !arena_str(&o->arena, d->source->file, &o->file)) {
         object_free(o);
@@ -82,7 +97,7 @@ enum err decode_object(const struct decode_kind *kind, const struct tree_node *r
         .name = tree_get_string(metadata, STR("name")),
         .hides_values = kind->hides_values,
     };
-    TRY(object_new(&d, root->line, &d.object));
+    TRY(object_new(&d, root, &d.object));
     d.arena = &d.object->arena;
     if (kind->begin != NULL) {
         kind->begin(&d, root);

@@ -355,6 +355,9 @@ static enum err merge_collect(const struct yaml_reader *r, struct merge *m, size
 static void merge_choose(struct merge *m)
 {
     size_t kept = 0;
+    if (m->n == 0) {
+        return;
+    }
     qsort(m->entries, m->n, sizeof(*m->entries), merge_cmp);
     for (size_t i = 0; i < m->n; i++) {
         bool is_new = i == 0 || !str_eq(m->entries[i].key, m->entries[i - 1].key);
