@@ -39,7 +39,8 @@ static const struct text_rule rule_service_port_name = {
 static const struct complaint no_ports = {DIAG_ERROR, DIAG_MissingField, NULL,
                                           "a Service with a cluster address has at least one port",
                                           "add the port, or clusterIP: None"};
-static const struct complaint many_ports = {DIAG_ERROR, DIAG_LimitReached, NULL,
+static const struct complaint many_ports = {DIAG_ERROR, DIAG_LimitReached,
+                                            "has more than 1000 items",
                                             "a Service has at most 1000 ports here", NULL};
 static const struct complaint no_port_name = {DIAG_ERROR, DIAG_MissingField, NULL,
                                               "with several ports each one has a name", NULL};

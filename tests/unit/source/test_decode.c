@@ -92,148 +92,134 @@ static void ingress_rules(void **state)
     (void)state;
     static const struct {
         const char *rest, *want;
-    } cases[] =
-        {
-            {PATHS("pathType: Exact, path: /a, " BACKEND),                                                        ""                                                                           },
-            {PATHS("pathType: Prefix, path: /, " BACKEND),                                                        ""                                                                           },
-            {PATHS("pathType: ImplementationSpecific, " BACKEND),                                                 ""                                                                           },
-            {PATHS("pathType: ImplementationSpecific, path: /a//b, " BACKEND),                                    ""                                                                           },
-            {"spec: {defaultBackend: {service: {name: s, port: {name: http}}}}\n",                                ""                                                                           },
-            {"spec: {rules: [{host: a.b}]}\n",                                                                    ""                                                                           },
-            {"spec: {rules: [{host: '*.a.b'}, {host: ''}, {host: null}]}\n",                                      ""                                                                           },
-            {"spec: {rules: [], defaultBackend: {resource: {kind: K, name: nn}}}\n",                              ""                                                                           },
-            {"",                                                                                                  "f:1: " ING("spec: is missing: the API requires this field (MissingField)\n")},
-            {"spec: 1\n",                                                                                         "f:4: " ING("spec: is 1: the API wants a mapping here (WrongType)\n")        },
-            {"spec: {rules: []}\n",
-             "f:4: " ING("spec: routes nothing: an Ingress has rules or a defaultBackend; write at "
-                         "least one of the two (MissingField)\n")                                                                                                                              },
-            {"spec: {rules: {}}\n",
-             "f:4: " ING(
-                 "spec.rules: is a mapping: the API wants a list here; begin each item with "
-                 "'- ' (WrongType)\n")                                                                                                                                                         },
-            {PATHS("path: /, " BACKEND),
-             "f:5: " ING(PATH_FIELD ".pathType: is missing: the API requires this field "
-                                    "(MissingField)\n")                                                                                                                                        },
-            {PATHS("pathType: Regex, path: /, " BACKEND),
-             "f:5: " ING(PATH_FIELD ".pathType: is \"Regex\": a pathType is Exact, Prefix or "
-                                    "ImplementationSpecific (InvalidValue)\n")                                                                                                                 },
-            {PATHS("pathType: Exact, " BACKEND),
-             "f:5: " ING(PATH_FIELD
-                         ".path: is missing: an Exact or Prefix path begins with '/'; write "
-                         "path: / to match all paths (InvalidPath)\n")                                                                                                                         },
-            {PATHS("pathType: Prefix, path: a, " BACKEND),
-             "f:5: " ING(PATH_FIELD ".path: is \"a\": a path begins with '/' (InvalidPath)\n")                                                                                                 },
-            {PATHS("pathType: ImplementationSpecific, path: a, " BACKEND),
-             "f:5: " ING(PATH_FIELD ".path: is \"a\": a path begins with '/' (InvalidPath)\n")                                                                                                 },
-            {PATHS("pathType: Prefix, path: /a//b, " BACKEND),
-             "f:5: " ING(PATH_FIELD ".path: is \"/a//b\": " ODD_PATH)                                                                                                                          },
-            {PATHS("pathType: Prefix, path: /./a, " BACKEND),
-             "f:5: " ING(PATH_FIELD ".path: is \"/./a\": " ODD_PATH)                                                                                                                           },
-            {PATHS("pathType: Exact, path: /../a, " BACKEND),
-             "f:5: " ING(PATH_FIELD ".path: is \"/../a\": " ODD_PATH)                                                                                                                          },
-            {PATHS("pathType: Exact, path: /a/.., " BACKEND),
-             "f:5: " ING(PATH_FIELD ".path: is \"/a/..\": " ODD_PATH)                                                                                                                          },
-            {PATHS("pathType: Exact, path: /a/., " BACKEND),
-             "f:5: " ING(PATH_FIELD ".path: is \"/a/.\": " ODD_PATH)                                                                                                                           },
-            {PATHS("pathType: Exact, path: /a%2Fb, " BACKEND),
-             "f:5: " ING(PATH_FIELD ".path: is \"/a%2Fb\": " ODD_PATH)                                                                                                                         },
-            {PATHS("pathType: Exact, path: /a%5cb, " BACKEND),
-             "f:5: " ING(PATH_FIELD ".path: is \"/a%5cb\": " ODD_PATH)                                                                                                                         },
-            {PATHS("pathType: Exact, path: /a"),
-             "f:5: " ING(PATH_FIELD ".backend: is missing: the API requires this field "
-                                    "(MissingField)\n")                                                                                                                                        },
-            {PATHS("pathType: Exact, path: /a, backend: {}"),
-             "f:5: " ING(PATH_FIELD ".backend: names no backend: a backend has a service or a "
-                                    "resource; write service: with a name and a port "
-                                    "(MissingField)\n")                                                                                                                                        },
-            {PATHS("pathType: Exact, path: /a, backend: {service: {name: s, port: {number: 1}}, "
-                   "resource: {kind: k, name: nn}}"),
-             "f:5: " ING(PATH_FIELD
-                         ".backend: has both service and resource: a backend has one of the "
-                         "two; remove one (InvalidValue)\n")                                                                                                                                   },
-            {PATHS("pathType: Exact, path: /a, backend: {service: {name: s}}"),
-             "f:5: " ING(PATH_FIELD
-                         ".backend.service.port: is missing: a backend names its Service's "
-                         "port; write port: with a number or a name (MissingField)\n")                                                                                                         },
-            {PATHS(
-                 "pathType: Exact, path: /a, backend: {service: {name: s, port: {number: 1, name: "
-                 "a}}}"),
-             "f:5: " ING(PATH_FIELD
-                         ".backend.service.port: has both name and number: a backend's port "
-                         "has one of the two; remove one (InvalidValue)\n")                                                                                                                    },
-            {PATHS("pathType: Exact, path: /a, backend: {service: {name: s, port: {number: 0}}}"),
-             "f:5: " ING(PATH_FIELD ".backend.service.port.number: is 0: " BAD_PORT)                                                                                                           },
-            {PATHS(
-                 "pathType: Exact, path: /a, backend: {service: {name: s, port: {number: 65535}}}"),
-             ""                                                                                                                                                                                },
-            {PATHS(
-                 "pathType: Exact, path: /a, backend: {service: {name: s, port: {number: 65536}}}"),
-             "f:5: " ING(PATH_FIELD ".backend.service.port.number: is 65536: " BAD_PORT)                                                                                                       },
-            {PATHS(
-                 "pathType: Exact, path: /a, backend: {service: {name: s, port: {number: 80.5}}}"),
-             "f:5: " ING(PATH_FIELD ".backend.service.port.number: is 80.5: " BAD_PORT)                                                                                                        },
-            {PATHS(
-                 "pathType: Exact, path: /a, backend: {service: {name: s, port: {number: '80'}}}"),
-             "f:5: " ING(PATH_FIELD
-                         ".backend.service.port.number: is \"80\": the API wants a number "
-                         "here; write the number without quotes, or the name in the field "
-                         "for names (WrongType)\n")                                                                                                                                            },
-            {"spec: {rules: [{host: 'a:80'}]}\n",
-             "f:4: " ING("spec.rules[0].host: is \"a:80\": " BAD_HOST)                                                                                                                         },
-            {"spec: {rules: [{host: n}]}\n",
-             "f:4: " ING("spec.rules[0].host: is n: the API wants a string here; put the value in "
-                         "quotes (WrongType)\n")                                                                                                                                               },
-            {"spec: {rules: [{host: 10.0.0.1}]}\n",
-             "f:4: " ING("spec.rules[0].host: is \"10.0.0.1\": " BAD_HOST)                                                                                                                     },
-            {"spec: {rules: [{host: '*'}]}\n",
-             "f:4: " ING("spec.rules[0].host: is \"*\": " BAD_HOST)                                                                                                                            },
-            {"spec: {rules: [{host: 'a.*.b'}]}\n",
-             "f:4: " ING("spec.rules[0].host: is \"a.*.b\": " BAD_HOST)                                                                                                                        },
-            {"spec: {rules: [{host: A.b}]}\n",
-             "f:4: " ING("spec.rules[0].host: is \"A.b\": " BAD_HOST)                                                                                                                          },
-            {"spec: {rules: [{host: a}, {http: {}}]}\n",
-             "f:4: " ING("spec.rules[1].http.paths: is missing: the API requires this field "
-                         "(MissingField)\n")                                                                                                                                                   },
-            {"spec: {rules: [{http: {paths: []}}]}\n",
-             "f:4: " ING(
-                 "spec.rules[0].http.paths: is empty: a rule with http has at least one path "
-                 "(MissingField)\n")                                                                                                                                                           },
-            {"spec: {rules: [{host: a}], ingressClassName: A_B}\n",
-             "f:4: " ING(
-                 "spec.ingressClassName: is \"A_B\": a name has lower case letters, digits, '-' "
-                 "and '.', and begins and ends with a letter or digit (InvalidValue)\n")                                                                                                       },
+    } cases[] = {
+        {PATHS("pathType: Exact, path: /a, " BACKEND),                                             ""                                                                           },
+        {PATHS("pathType: Prefix, path: /, " BACKEND),                                             ""                                                                           },
+        {PATHS("pathType: ImplementationSpecific, " BACKEND),                                      ""                                                                           },
+        {PATHS("pathType: ImplementationSpecific, path: /a//b, " BACKEND),                         ""                                                                           },
+        {"spec: {defaultBackend: {service: {name: s, port: {name: http}}}}\n",                     ""                                                                           },
+        {"spec: {rules: [{host: a.b}]}\n",                                                         ""                                                                           },
+        {"spec: {rules: [{host: '*.a.b'}, {host: ''}, {host: null}]}\n",                           ""                                                                           },
+        {"spec: {rules: [], defaultBackend: {resource: {kind: K, name: nn}}}\n",                   ""                                                                           },
+        {"",                                                                                       "f:1: " ING("spec: is missing: the API requires this field (MissingField)\n")},
+        {"spec: 1\n",                                                                              "f:4: " ING("spec: is 1: the API wants a mapping here (WrongType)\n")        },
+        {"spec: {rules: []}\n",
+         "f:4: " ING("spec: routes nothing: an Ingress has rules or a defaultBackend; write at "
+                     "least one of the two (MissingField)\n")                                                                                                                   },
+        {"spec: {rules: {}}\n",
+         "f:4: " ING("spec.rules: is a mapping: the API wants a list here; begin each item with "
+                     "'- ' (WrongType)\n")                                                                                                                                      },
+        {PATHS("path: /, " BACKEND),
+         "f:5: " ING(PATH_FIELD ".pathType: is missing: the API requires this field "
+                                "(MissingField)\n")                                                                                                                             },
+        {PATHS("pathType: Regex, path: /, " BACKEND),
+         "f:5: " ING(PATH_FIELD ".pathType: is \"Regex\": a pathType is Exact, Prefix or "
+                                "ImplementationSpecific (InvalidValue)\n")                                                                                                      },
+        {PATHS("pathType: Exact, " BACKEND),
+         "f:5: " ING(PATH_FIELD ".path: is missing: an Exact or Prefix path begins with '/'; write "
+                                "path: / to match all paths (InvalidPath)\n")                                                                                                   },
+        {PATHS("pathType: Prefix, path: a, " BACKEND),
+         "f:5: " ING(PATH_FIELD ".path: is \"a\": a path begins with '/' (InvalidPath)\n")                                                                                      },
+        {PATHS("pathType: ImplementationSpecific, path: a, " BACKEND),
+         "f:5: " ING(PATH_FIELD ".path: is \"a\": a path begins with '/' (InvalidPath)\n")                                                                                      },
+        {PATHS("pathType: Prefix, path: /a//b, " BACKEND),
+         "f:5: " ING(PATH_FIELD ".path: is \"/a//b\": " ODD_PATH)                                                                                                               },
+        {PATHS("pathType: Prefix, path: /./a, " BACKEND),
+         "f:5: " ING(PATH_FIELD ".path: is \"/./a\": " ODD_PATH)                                                                                                                },
+        {PATHS("pathType: Exact, path: /../a, " BACKEND),
+         "f:5: " ING(PATH_FIELD ".path: is \"/../a\": " ODD_PATH)                                                                                                               },
+        {PATHS("pathType: Exact, path: /a/.., " BACKEND),
+         "f:5: " ING(PATH_FIELD ".path: is \"/a/..\": " ODD_PATH)                                                                                                               },
+        {PATHS("pathType: Exact, path: /a/., " BACKEND),
+         "f:5: " ING(PATH_FIELD ".path: is \"/a/.\": " ODD_PATH)                                                                                                                },
+        {PATHS("pathType: Exact, path: /a%2Fb, " BACKEND),
+         "f:5: " ING(PATH_FIELD ".path: is \"/a%2Fb\": " ODD_PATH)                                                                                                              },
+        {PATHS("pathType: Exact, path: /a%5cb, " BACKEND),
+         "f:5: " ING(PATH_FIELD ".path: is \"/a%5cb\": " ODD_PATH)                                                                                                              },
+        {PATHS("pathType: Exact, path: /a"),
+         "f:5: " ING(PATH_FIELD ".backend: is missing: the API requires this field "
+                                "(MissingField)\n")                                                                                                                             },
+        {PATHS("pathType: Exact, path: /a, backend: {}"),
+         "f:5: " ING(PATH_FIELD ".backend: names no backend: a backend has a service or a "
+                                "resource; write service: with a name and a port "
+                                "(MissingField)\n")                                                                                                                             },
+        {PATHS("pathType: Exact, path: /a, backend: {service: {name: s, port: {number: 1}}, "
+               "resource: {kind: k, name: nn}}"),
+         "f:5: " ING(PATH_FIELD ".backend: has both service and resource: a backend has one of the "
+                                "two; remove one (InvalidValue)\n")                                                                                                             },
+        {PATHS("pathType: Exact, path: /a, backend: {service: {name: s}}"),
+         "f:5: " ING(PATH_FIELD ".backend.service.port: is missing: a backend names its Service's "
+                                "port; write port: with a number or a name (MissingField)\n")                                                                                   },
+        {PATHS("pathType: Exact, path: /a, backend: {service: {name: s, port: {number: 1, name: "
+               "a}}}"),
+         "f:5: " ING(PATH_FIELD ".backend.service.port: has both name and number: a backend's port "
+                                "has one of the two; remove one (InvalidValue)\n")                                                                                              },
+        {PATHS("pathType: Exact, path: /a, backend: {service: {name: s, port: {number: 0}}}"),
+         "f:5: " ING(PATH_FIELD ".backend.service.port.number: is 0: " BAD_PORT)                                                                                                },
+        {PATHS("pathType: Exact, path: /a, backend: {service: {name: s, port: {number: 65535}}}"),
+         ""                                                                                                                                                                     },
+        {PATHS("pathType: Exact, path: /a, backend: {service: {name: s, port: {number: 65536}}}"),
+         "f:5: " ING(PATH_FIELD ".backend.service.port.number: is 65536: " BAD_PORT)                                                                                            },
+        {PATHS("pathType: Exact, path: /a, backend: {service: {name: s, port: {number: 80.5}}}"),
+         "f:5: " ING(PATH_FIELD ".backend.service.port.number: is 80.5: " BAD_PORT)                                                                                             },
+        {PATHS("pathType: Exact, path: /a, backend: {service: {name: s, port: {number: '80'}}}"),
+         "f:5: " ING(PATH_FIELD ".backend.service.port.number: is \"80\": the API wants a number "
+                                "here; write the number without quotes, or the name in the field "
+                                "for names (WrongType)\n")                                                                                                                      },
+        {"spec: {rules: [{host: 'a:80'}]}\n",
+         "f:4: " ING("spec.rules[0].host: is \"a:80\": " BAD_HOST)                                                                                                              },
+        {"spec: {rules: [{host: n}]}\n",
+         "f:4: " ING("spec.rules[0].host: is n: the API wants a string here; put the value in "
+                     "quotes (WrongType)\n")                                                                                                                                    },
+        {"spec: {rules: [{host: 10.0.0.1}]}\n",
+         "f:4: " ING("spec.rules[0].host: is \"10.0.0.1\": " BAD_HOST)                                                                                                          },
+        {"spec: {rules: [{host: '*'}]}\n",                                                         "f:4: " ING("spec.rules[0].host: is \"*\": " BAD_HOST)                       },
+        {"spec: {rules: [{host: 'a.*.b'}]}\n",
+         "f:4: " ING("spec.rules[0].host: is \"a.*.b\": " BAD_HOST)                                                                                                             },
+        {"spec: {rules: [{host: A.b}]}\n",
+         "f:4: " ING("spec.rules[0].host: is \"A.b\": " BAD_HOST)                                                                                                               },
+        {"spec: {rules: [{host: a}, {http: {}}]}\n",
+         "f:4: " ING("spec.rules[1].http.paths: is missing: the API requires this field "
+                     "(MissingField)\n")                                                                                                                                        },
+        {"spec: {rules: [{http: {paths: []}}]}\n",
+         "f:4: " ING("spec.rules[0].http.paths: is empty: a rule with http has at least one path "
+                     "(MissingField)\n")                                                                                                                                        },
+        {"spec: {rules: [{host: a}], ingressClassName: A_B}\n",
+         "f:4: " ING(
+             "spec.ingressClassName: is \"A_B\": a name has lower case letters, digits, '-' "
+             "and '.', and begins and ends with a letter or digit (InvalidValue)\n")                                                                                            },
  /* Several at once, each with its own line. */
-            {"spec:\n  rules:\n  - host: 1\n    http:\n      paths:\n      - path: x\n"
-             "        pathType: Exact\n        backend:\n          service:\n            port: "
-             "{}\n",                                                                                 "f:6: " ING("spec.rules[0].host: is 1: the API wants a string here; put the value in "
-                         "quotes (WrongType)\n") "f:13: " ING("spec.rules[0].http.paths[0].backend."
-                                                              "service.name: is missing: the API "
-                                                              "requires this field "
-                                                              "(MissingField)\n") "f:9: " ING("spec"
-                                                                                              ".rul"
-                                                                                              "es["
-                                                                                              "0]."
-                                                                                              "http"
-                                                                                              ".pat"
-                                                                                              "hs["
-                                                                                              "0]."
-                                                                                              "path"
-                                                                                              ": "
-                                                                                              "is "
-                                                                                              "\"x"
-                                                                                              "\": "
-                                                                                              "a "
-                                                                                              "path"
-                                                                                              " beg"
-                                                                                              "ins "
-                                                                                              "with"
-                                                                                              " '/"
-                                                                                              "' "
-                                                                                              "(Inv"
-                                                                                              "alid"
-                                                                                              "Path"
-                                                                                              ")"
-                                                                                              "\n")                                                           },
+        {"spec:\n  rules:\n  - host: 1\n    http:\n      paths:\n      - path: x\n"
+         "        pathType: Exact\n        backend:\n          service:\n            port: "
+         "{}\n",                                                                          "f:6: " ING("spec.rules[0].host: is 1: the API wants a string here; put the value in "
+                     "quotes (WrongType)\n") "f:13: " ING("spec.rules[0].http.paths[0].backend."
+                                                          "service.name: is missing: the API "
+                                                          "requires this field "
+                                                          "(MissingField)\n") "f:9: " ING("spec"
+                                                                                          ".rul"
+                                                                                          "es["
+                                                                                          "0]."
+                                                                                          "http"
+                                                                                          ".pat"
+                                                                                          "hs["
+                                                                                          "0]."
+                                                                                          "path"
+                                                                                          ": "
+                                                                                          "is "
+                                                                                          "\"x"
+                                                                                          "\": "
+                                                                                          "a "
+                                                                                          "path"
+                                                                                          " beg"
+                                                                                          "ins "
+                                                                                          "with"
+                                                                                          " '/"
+                                                                                          "' "
+                                                                                          "(Inv"
+                                                                                          "alid"
+                                                                                          "Path"
+                                                                                          ")"
+                                                                                          "\n")                                                        },
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         expect("networking.k8s.io/v1", "Ingress", cases[i].rest, cases[i].want);
@@ -359,6 +345,27 @@ static void other_rules(void **state)
     expect("v1", "ConfigMap", "data: {a: b, a: c}\n",
            "f:4: warning: ConfigMap default/x: data[a]: stands twice: the last one is used; remove "
            "one of them (DuplicateKey)\n");
+}
+
+static void cluster_scoped(void **state)
+{
+    (void)state;
+    static const char warning[] =
+        "f:3: warning: IngressClass default/x: metadata.namespace: is \"default\": objects of this "
+        "kind are in no namespace; ignored; remove it (InvalidValue)\n";
+    struct outcome out;
+    expect("networking.k8s.io/v1", "IngressClass", "spec: {controller: a.b/c}\n", warning);
+    run(&out, "networking.k8s.io/v1", "IngressClass", "spec: {controller: lintel}\n");
+    buf_add_char(&out.diags, '\0');
+    assert_null(out.o);
+    assert_non_null(strstr(out.diags.p, "spec.controller: is \"lintel\": a controller is a domain "
+                                        "and a path, like lintel.dev/ingress-controller "
+                                        "(InvalidValue)\n"));
+    finish(&out);
+    run(&out, "networking.k8s.io/v1", "IngressClass", "spec: {controller: a.b/c}\n");
+    assert_true(out.o != NULL && out.o->namespace_name.n == 0);
+    assert_true(str_eq(((const struct ingress_class *)out.o)->controller, STR("a.b/c")));
+    finish(&out);
 }
 
 /* No value of a Secret is ever told. */
@@ -496,7 +503,8 @@ static void diagnostics_limit(void **state)
     assert_int_equal(problems_of(1000), DIAGNOSTICS_PER_OBJECT_MAX + 1);
 }
 
-static bool fits(size_t bytes)
+/* Room left in the arena; -1 = refused. */
+static long room_left(size_t bytes)
 {
     struct outcome out;
     struct buf b;
@@ -507,21 +515,109 @@ static bool fits(size_t bytes)
     }
     buf_add_str(&b, STR("\"}\n"));
     run_text(&out, buf_str(&b));
-    bool is_accepted = out.o != NULL;
+    long room = out.o != NULL ? (long)(out.o->arena.max - out.o->arena.used) : -1;
     buf_add_char(&out.diags, '\0');
-    assert_int_equal(is_accepted, strstr(out.diags.p, "is too large") == NULL);
+    assert_int_equal(room >= 0, strstr(out.diags.p, "is too large") == NULL);
     finish(&out);
     buf_fini(&b);
-    return is_accepted;
+    return room;
 }
 
-/* The arena's own book-keeping is part of the object: the exact byte is searched for. */
+/* The largest text that is accepted fills the arena to the last 16 bytes. */
 static void object_size_limit(void **state)
 {
     (void)state;
-    size_t good = MANIFEST_OBJECT_BYTES_MAX - 4096, bad = MANIFEST_OBJECT_BYTES_MAX;
-    assert_true(fits(good));
-    assert_false(fits(bad));
+    size_t good = 0, bad = MANIFEST_OBJECT_BYTES_MAX;
+    while (bad - good > 1) {
+        size_t middle = good + (bad - good) / 2;
+        if (room_left(middle) >= 0) {
+            good = middle;
+        } else {
+            bad = middle;
+        }
+    }
+    assert_in_range(room_left(good), 0, 15);
+    assert_int_equal(room_left(good + 1), -1);
+}
+
+/* n times the item between before and after; '#' in it becomes a number. */
+static void expect_list(const char *api_version, const char *kind, const char *before,
+                        const char *item, const char *after, size_t n, bool is_accepted)
+{
+    struct outcome out;
+    struct buf b;
+    buf_init(&b, TEXT_MAX);
+    buf_add_str(&b, str_from_cstr(before));
+    for (size_t i = 0; i < n; i++) {
+        for (const char *p = item; *p != '\0'; p++) {
+            if (*p == '#') {
+                buf_add_u64(&b, i + 1);
+            } else {
+                buf_add_char(&b, *p);
+            }
+        }
+    }
+    buf_add_str(&b, str_from_cstr(after));
+    buf_add_char(&b, '\0');
+    run(&out, api_version, kind, b.p);
+    if ((out.o != NULL) != is_accepted) {
+        fail_msg("%s with %zu: %.*s", before, n, STR_ARG(buf_str(&out.diags)));
+    }
+    finish(&out);
+    buf_fini(&b);
+}
+
+static void list_limits(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *api_version, *kind, *before, *item, *after;
+        size_t max;
+    } cases[] = {
+        {"v1",                  "Service",       "spec:\n  ports:\n",                                  "  - {port: #, name: a#}\n", "",      1000},
+        {"v1",                  "Endpoints",     "subsets:\n- addresses: [{ip: 1.1.1.1}]\n  ports:\n",
+         "  - {port: #, name: a#}\n",                                                                                               "",      1000},
+        {"discovery.k8s.io/v1", "EndpointSlice", "addressType: IPv4\nports:\n",
+         "- {port: #, name: a#}\n",                                                                                                 "",      1000},
+        {"discovery.k8s.io/v1", "EndpointSlice", "addressType: IPv4\nendpoints:\n",
+         "- addresses: [1.1.1.1]\n",                                                                                                "",      1000},
+        {"discovery.k8s.io/v1", "EndpointSlice", "addressType: IPv4\nendpoints: [{addresses: [",
+         "1.1.1.1,",                                                                                                                "]}]\n", 100 },
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        expect_list(cases[i].api_version, cases[i].kind, cases[i].before, cases[i].item,
+                    cases[i].after, cases[i].max, true);
+        expect_list(cases[i].api_version, cases[i].kind, cases[i].before, cases[i].item,
+                    cases[i].after, cases[i].max + 1, false);
+    }
+}
+
+/* More keys than are sorted on the stack, backwards, each twice. */
+static void large_maps(void **state)
+{
+    (void)state;
+    for (int n = 31; n <= 34; n++) {
+        struct outcome out;
+        struct buf b;
+        buf_init(&b, TEXT_MAX);
+        buf_add_str(&b, STR("data:\n"));
+        for (int i = 2 * n - 1; i >= 0; i--) {
+            buf_addf(&b, "  k%03d: v%d\n", i / 2, i % 2);
+        }
+        buf_add_char(&b, '\0');
+        run(&out, "v1", "ConfigMap", b.p);
+        const struct config_map *c = (const struct config_map *)out.o;
+        assert_true(c != NULL && c->data.n == (uint32_t)n);
+        for (int i = 0; i < n; i++) {
+            char key[8];
+            (void)snprintf(key, sizeof(key), "k%03d", i);
+            assert_true(str_eq(c->data.items[i].key, str_from_cstr(key)));
+            assert_true(str_eq(c->data.items[i].value, STR("v0"))); /* the last one */
+        }
+        assert_int_equal(out.problems, n);
+        finish(&out);
+        buf_fini(&b);
+    }
 }
 
 static const char equal_a[] = "data: {a: b, c: d}\n", equal_b[] = "# x\ndata: {c: d, a: b}\n";
@@ -583,12 +679,21 @@ static void equality(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ingress_rules),      cmocka_unit_test(service_rules),
-        cmocka_unit_test(slice_rules),        cmocka_unit_test(other_rules),
-        cmocka_unit_test(secrets_are_silent), cmocka_unit_test(ingress_content),
-        cmocka_unit_test(endpoint_content),   cmocka_unit_test(endpoints_become_slices),
-        cmocka_unit_test(secret_content),     cmocka_unit_test(diagnostics_limit),
-        cmocka_unit_test(object_size_limit),  cmocka_unit_test(equality),
+        cmocka_unit_test(ingress_rules),
+        cmocka_unit_test(service_rules),
+        cmocka_unit_test(slice_rules),
+        cmocka_unit_test(other_rules),
+        cmocka_unit_test(cluster_scoped),
+        cmocka_unit_test(secrets_are_silent),
+        cmocka_unit_test(ingress_content),
+        cmocka_unit_test(endpoint_content),
+        cmocka_unit_test(endpoints_become_slices),
+        cmocka_unit_test(secret_content),
+        cmocka_unit_test(diagnostics_limit),
+        cmocka_unit_test(object_size_limit),
+        cmocka_unit_test(list_limits),
+        cmocka_unit_test(large_maps),
+        cmocka_unit_test(equality),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
