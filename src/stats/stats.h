@@ -39,8 +39,8 @@ enum err stats_create(uint32_t worker_n, struct stats_area **ret, int *ret_fd);
 /* Maps an inherited one. Errors: E_PROTO, E_SYS. */
 enum err stats_open(int fd, struct stats_area **ret);
 void stats_close(struct stats_area *s); /* s may be NULL */
-/* For the supervisor, once a worker is gone: what was true of it at a moment (gauges, pid) is 0 now.
- * Counters stay. */
+/* For the supervisor, once a worker is gone: what was true of it at a moment (gauges, pid) is 0
+ * now. Counters stay. */
 void stats_page_clear_gauges(struct stats_page *page);
 
 /* Only by the page's writer. */

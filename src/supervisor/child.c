@@ -348,6 +348,11 @@ void child_ended(struct child *c, int status)
         log_line(status == 0 ? LOG_INFO : LOG_WARN, "%s ended: %s", c->name, why);
         return;
     }
+    if (c->role == HERITAGE_CONTROLLER && !s->was_in_service && WIFEXITED(status) &&
+        WEXITSTATUS(status) == SUPERVISOR_EXIT_USAGE) {
+        supervisor_on_hopeless(s, SUPERVISOR_EXIT_USAGE);
+        return;
+    }
     if (clock_monotonic() - c->started >= s->options->restart_stable) {
         c->failure_n = 0;
     }

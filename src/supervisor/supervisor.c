@@ -130,6 +130,12 @@ void supervisor_on_ready(struct supervisor *s, struct child *c)
     }
 }
 
+void supervisor_on_hopeless(struct supervisor *s, int exit_status)
+{
+    kill_all(s, "the controller refuses its options");
+    s->exit_status = exit_status;
+}
+
 static struct child *child_find(struct supervisor *s, pid_t pid)
 {
     if (s->controller.pid == pid) {

@@ -22,12 +22,16 @@
  * - The control socket closed (E_CLOSED): the supervisor is gone. A worker drains itself as after
  *   CONTROL_DRAIN, the controller exits. No PR_SET_PDEATHSIG: it would cut off the requests in
  *   flight.
+ * - A controller that exits with SUPERVISOR_EXIT_USAGE before it was ever in service ends
+ * everything: its options will not get better by trying again.
  * - A child that closes its control socket while it runs, or breaks the protocol, is killed.
  * Here nothing from outside is parsed. */
 #pragma once
 
 #include "base/clock.h"
 #include "os/heritage.h"
+
+enum { SUPERVISOR_EXIT_USAGE = 2 }; /* the exit status that all our commands have for bad options */
 
 struct supervisor_listener {
     const char *name; /* as in struct heritage_listener: "http", "health" */
@@ -53,6 +57,7 @@ struct supervisor_options {
 };
 
 /* Runs until SIGTERM or SIGINT and the end of all children. Gives the exit status: 0 after a clean
- * drain; 1 when it could not start (the log says why), or children had to be killed because a
+ * drain; 1 when it could not start (the log says why; SUPERVISOR_EXIT_USAGE when that was the
+ * controller's options), or children had to be killed because a
  * second signal came or the drain took too long. Context: its own process, one thread. */
 int supervisor_run(const struct supervisor_options *o);

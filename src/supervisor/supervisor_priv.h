@@ -86,3 +86,5 @@ struct supervisor {
 void supervisor_on_ready(struct supervisor *s, struct child *c);
 /* The log got a new segment behind keep_n others. */
 void supervisor_on_segment(struct supervisor *s, size_t keep_n);
+/* The controller will never run: the end, with that exit status. */
+void supervisor_on_hopeless(struct supervisor *s, int exit_status);

@@ -782,6 +782,33 @@ static void test_missing_worker_program_ends_it(void **state)
     assert_int_equal(stage_end(&s), 1);
 }
 
+static void test_refused_options_end_it_unless_it_was_in_service(void **state)
+{
+    const struct supervisor_options o = {.worker_n = 1};
+    struct actor controller, worker;
+    struct stage s;
+    (void)state;
+    stage_start(&s, &o);
+    meet_all(&s, &controller, &worker, 1);
+    leave(&controller, SUPERVISOR_EXIT_USAGE);
+    assert_int_equal(stage_end(&s), SUPERVISOR_EXIT_USAGE);
+    assert_false(is_alive(worker.pid));
+    close(worker.fd);
+
+    stage_start(&s, &o);
+    meet_all(&s, &controller, &worker, 1);
+    tell(&worker, (struct packet){DO_SEND, CONTROL_READY, 0, 0, 0});
+    tell(&controller, (struct packet){DO_SEND, CONTROL_READY, 0, 0, 0});
+    publish(&controller, 0, 0, 1); /* a barrier: READY was sent before it */
+    expect_segment(&worker, 1);
+    assert_int_equal(ask(&worker).a, 0); /* and the worker's, too */
+    publish(&controller, 1, 1, 2);
+    expect_segment(&worker, 2);
+    leave(&controller, SUPERVISOR_EXIT_USAGE);
+    controller = meet(&s); /* traffic goes on with the last state */
+    finish(&s, &controller, &worker, 1);
+}
+
 static void test_taken_port_ends_it(void **state)
 {
     struct supervisor_listener listener = {"http", HERITAGE_WORKER, "not an address", 0};
@@ -820,6 +847,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_children_see_the_supervisor_die),
         cmocka_unit_test(test_orphans_are_reaped),
         cmocka_unit_test(test_missing_worker_program_ends_it),
+        cmocka_unit_test(test_refused_options_end_it_unless_it_was_in_service),
         cmocka_unit_test(test_taken_port_ends_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
