@@ -1,20 +1,17 @@
-/* A directory as a source: opening and closing, batches of work, notices, timers.
+/* A directory as a source: opening and closing, batches of work, timers.
  *
  *   notices, timers --> what to look at (lists of struct directory) --> work, in the loop's
- *   deferred part, WORK_PER_TICK at a time --> nothing left: what was given up expires --> on_batch
+ *   deferred part, WORK_TICK_MAX at a time --> nothing left: what was given up expires --> on_batch
  *
- * What the tree looks like is directory_tree.c's, how a file is read is directory_file.c's, which
- * file an object comes from is claims.c's. */
+ * Notices are directory_watch.c's, what the tree looks like is directory_tree.c's, how a file is
+ * read is directory_file.c's, which file an object comes from is claims.c's. */
 #include "source/directory.h"
 
 #include "base/mem.h"
-#include "os/inotify.h"
 #include "source/directory_priv.h"
 
 #include <limits.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
-#include <unistd.h>
 
 /* ---- what is wrong with the whole ---- */
 
@@ -28,25 +25,6 @@ struct diag directory_limit_diag(const struct directory *d)
                          .mend = STR("put several objects into one file")};
 }
 
-static struct diag polling_diag(const struct directory *d)
-{
-    return (struct diag){.severity = DIAG_WARNING,
-                         .reason = DIAG_LimitReached,
-                         .file = d->roots[0],
-                         .what = STR("is looked through every second for changes"),
-                         .why = STR("the kernel has no inotify watches left for it"),
-                         .mend = STR("raise fs.inotify.max_user_watches and max_user_instances")};
-}
-
-void directory_start_polling(struct directory *d)
-{
-    if (!d->is_polling) {
-        struct diag diag = polling_diag(d);
-        d->is_polling = true;
-        directory_tell(d, &diag);
-    }
-}
-
 /* ---- work ---- */
 
 usec_t directory_removal_deadline(const struct directory *d)
@@ -55,42 +33,42 @@ usec_t directory_removal_deadline(const struct directory *d)
     return d->loop == NULL ? 1 : loop_now(d->loop) + delay;
 }
 
-/* One piece of work; returns what it cost, 0 when there was none. */
-static size_t work_one(struct directory *d)
+/* One file or one directory. False when there was nothing to do. */
+static bool work_one(struct directory *d)
 {
     if (d->is_rescan_due) {
         d->is_rescan_due = d->is_incomplete = false;
         tree_check_roots(d);
         tree_rescan(d);
-        return 1;
+        return true;
     }
     if (d->is_link_check_due) {
         d->is_link_check_due = false;
         tree_check_roots(d);
         tree_check_links(d);
-        return 1;
+        return true;
     }
     if (!list_is_empty(&d->scans)) {
-        return tree_scan(d, container_of(d->scans.next, struct dir_node, queue));
+        tree_scan(d, container_of(d->scans.next, struct dir_node, queue));
+        return true;
     }
     if (!list_is_empty(&d->loads)) {
         file_load(d, container_of(d->loads.next, struct file_node, queue));
-        return 1;
-    }
-    return 0;
-}
-
-/* False when the budget did not suffice. */
-static bool work_some(struct directory *d, size_t budget)
-{
-    for (size_t spent = 0; spent < budget;) {
-        size_t cost = work_one(d);
-        if (cost == 0) {
-            return true;
-        }
-        spent += cost;
+        return true;
     }
     return false;
+}
+
+/* False when the tick's share was over before the work was. */
+static bool work_some(struct directory *d)
+{
+    usec_t begin = clock_monotonic(); /* not the tick's time: this measures itself */
+    while (work_one(d)) {
+        if (clock_monotonic() - begin >= WORK_TICK_MAX) {
+            return false;
+        }
+    }
+    return true;
 }
 
 /* Drops what was given up and is due, but never while a root is away. True: there is new work. */
@@ -140,6 +118,7 @@ static void arm_timers(struct directory *d)
 
 static void batch_end(struct directory *d)
 {
+    d->batch_begin = 0;
     d->is_over_limit = d->is_leaving_out;
     arm_timers(d);
     if (d->is_changed) {
@@ -153,10 +132,15 @@ static void batch_end(struct directory *d)
 static void work_run(struct deferred *deferred)
 {
     struct directory *d = container_of(deferred, struct directory, work);
-    if (!work_some(d, WORK_PER_TICK) || expire(d)) {
-        directory_wake(d);
-    } else {
+    usec_t now = loop_now(d->loop);
+    d->batch_begin = d->batch_begin == 0 ? now : d->batch_begin;
+    if (work_some(d) && !expire(d)) {
         batch_end(d);
+        return;
+    }
+    directory_wake(d);
+    if (now - d->batch_begin >= DIRECTORY_BATCH_MAX) {
+        batch_end(d); /* changes come faster than they are read: do not wait for the end of them */
     }
 }
 
@@ -164,74 +148,6 @@ void directory_wake(struct directory *d)
 {
     if (d->loop != NULL && !d->is_loading) {
         loop_defer(d->loop, &d->work, work_run);
-    }
-}
-
-/* ---- notices ---- */
-
-/* The kernel has ended the watch: the directory is gone or unmounted. */
-static void watch_ended(struct directory *d, struct watched *w)
-{
-    must(map_del(&d->watches, (uint64_t)w->watch, w));
-    w->watch = -1;
-    for (struct list *it; (it = list_pop(&w->dirs)) != NULL;) {
-        struct dir_node *dir = container_of(it, struct dir_node, in_watched);
-        dir->watched = NULL;
-        tree_check_node(d, &dir->node);
-    }
-}
-
-static void watched_happened(struct directory *d, struct watched *w, uint32_t mask, struct str name)
-{
-    bool is_certain = (mask & (IN_CLOSE_WRITE | IN_MOVED_TO)) != 0;
-    if ((mask & IN_IGNORED) != 0) {
-        watch_ended(d, w);
-        return;
-    }
-    if (name.n > 0 && name_is_hidden(name)) {
-        d->is_link_check_due = true; /* visible links may lead through it: ..data */
-        directory_wake(d);
-        return;
-    }
-    list_each(it, &w->dirs)
-    {
-        struct dir_node *dir = container_of(it, struct dir_node, in_watched);
-        if (name.n == 0) {
-            tree_check_node(d, &dir->node);
-        } else {
-            tree_check_name(d, dir, name, is_certain);
-        }
-    }
-}
-
-static bool watch_eq(const void *value, const void *key)
-{
-    return ((const struct watched *)value)->watch == *(const int *)key;
-}
-
-static void on_notice(void *arg, int watch, uint32_t mask, struct str name)
-{
-    struct directory *d = arg;
-    if ((mask & IN_Q_OVERFLOW) != 0) {
-        d->is_rescan_due = d->is_link_check_due = true;
-        directory_wake(d);
-        return;
-    }
-    struct watched *w = map_get(&d->watches, (uint64_t)watch, watch_eq, &watch);
-    if (w != NULL) {
-        d->dispatching = w;
-        watched_happened(d, w, mask, name);
-        d->dispatching = NULL;
-        tree_drop_watched(d, w);
-    }
-}
-
-static void on_inotify(struct watch *watch, uint32_t events)
-{
-    (void)events;
-    struct directory *d = container_of(watch, struct directory, inotify);
-    if (inotify_each(d->inotify_fd, on_notice, d) != E_OK) {
-        directory_start_polling(d);
     }
 }
 
@@ -270,18 +186,6 @@ static enum err roots_copy(struct directory *d, const char *const *paths, size_t
     }
     d->root_n = path_n;
     return E_OK;
-}
-
-static enum err notices_start(struct directory *d)
-{
-    if (d->loop == NULL) {
-        return E_OK;
-    }
-    if (inotify_open(&d->inotify_fd) != E_OK) {
-        directory_start_polling(d);
-        return E_OK;
-    }
-    return loop_watch_level(d->loop, &d->inotify, d->inotify_fd, EPOLLIN, on_inotify);
 }
 
 static int compare_files(const void *a, const void *b)
@@ -330,10 +234,10 @@ static enum err load_all(struct directory *d)
         TRY(tree_add_root(d, d->roots[i]));
     }
     while (!list_is_empty(&d->scans)) {
-        (void)work_one(d); /* its cost does not matter here */
+        (void)work_one(d);
     }
     TRY(loads_sort(d, &total));
-    for (size_t done = 0; work_one(d) != 0 && !d->is_out_of_memory;) {
+    for (size_t done = 0; work_one(d) && !d->is_out_of_memory;) {
         done++;
         if (d->options.on_progress != NULL) {
             d->options.on_progress(d->options.arg, done, done > total ? done : total);
@@ -374,7 +278,7 @@ static enum err directory_start(struct directory *d, const char *const *paths, s
 {
     TRY(claims_new(store, reload, d, &d->claims));
     TRY(roots_copy(d, paths, path_n));
-    TRY(notices_start(d));
+    TRY(watch_start(d));
     TRY(load_all(d));
     d->is_over_limit = d->is_leaving_out;
     d->is_loading = d->is_changed = false;
@@ -412,11 +316,8 @@ void directory_close(struct directory *d)
         loop_disarm(d->loop, &d->settle_timer);
         loop_disarm(d->loop, &d->check_timer);
         loop_undefer(&d->work);
-        loop_unwatch(d->loop, &d->inotify);
     }
-    if (d->inotify_fd >= 0) {
-        (void)close(d->inotify_fd); /* its watches go with it */
-    }
+    watch_stop(d);
     claims_free(d->claims);
     tree_free(d);
     arena_fini(&d->arena);
@@ -447,7 +348,7 @@ static void node_each_diag(const struct node *node, diag_fn *fn, void *arg)
 enum err directory_each_diag(const struct directory *d, diag_fn *fn, void *arg)
 {
     size_t n = 0;
-    struct diag whole[] = {polling_diag(d), directory_limit_diag(d)};
+    struct diag whole[] = {watch_polling_diag(d), directory_limit_diag(d)};
     const struct node **nodes = mem_calloc(d->nodes.n + 1, sizeof(*nodes));
     if (nodes == NULL) {
         return E_NOMEM;

@@ -35,6 +35,9 @@
                                                    */
 #define DIRECTORY_SETTLE_EMPTY (2 * USEC_PER_SEC) /* an empty file is most likely being written */
 #define DIRECTORY_CHECK        (1 * USEC_PER_SEC)
+#define DIRECTORY_BATCH_MAX                                                                        \
+    (500 * USEC_PER_MS) /* on_batch comes that often while changes go on                           \
+                         */
 
 struct directory;
 

@@ -1,5 +1,5 @@
-/* source/directory_priv.h: what directory.c (batches, notices, timers), directory_tree.c (which
- * files there are) and directory_file.c (reading one) share.
+/* source/directory_priv.h: what directory.c (batches, timers), directory_watch.c (notices),
+ * directory_tree.c (which files there are) and directory_file.c (reading one) share.
  *
  *   file: idle <-> loads -> idle      read in this batch
  *            -> waiting -> loads      changed a moment ago and maybe being written
@@ -14,8 +14,10 @@
 
 #include <sys/stat.h>
 
+/* Other work of the loop (health checks) waits that long at most, but for one file or directory. */
+#define WORK_TICK_MAX (10 * USEC_PER_MS)
+
 enum {
-    WORK_PER_TICK = 512, /* files read or directory entries / 8 looked at before yielding */
     NODE_DIAGS_MAX = 256,
     CONTENT_BYTES_MAX = 2 * MANIFEST_FILE_BYTES_MAX, /* room to see that there is more */
 };
@@ -85,6 +87,7 @@ struct directory {
     struct map watches; /* by number */
     size_t watch_n;
     struct watched *dispatching; /* stays while its notice is delivered, or NULL */
+    usec_t batch_begin;          /* 0: nothing is under way */
     struct timer expire_timer, settle_timer, check_timer;
     struct deferred work;
     bool is_loading;       /* directory_open() */
@@ -100,7 +103,6 @@ struct directory {
 /* ---- directory.c ---- */
 void directory_wake(struct directory *d);
 usec_t directory_removal_deadline(const struct directory *d);
-void directory_start_polling(struct directory *d);
 struct diag directory_limit_diag(const struct directory *d);
 
 /* ---- directory_file.c ---- */
@@ -129,12 +131,19 @@ void tree_check_name(struct directory *d, struct dir_node *dir, struct str name,
 /* Something happened to it; node may be freed. */
 void tree_check_node(struct directory *d, struct node *node);
 void tree_rescan(struct directory *d); /* queues everything */
-/* Reads one directory from scans; returns how much work that was. */
-size_t tree_scan(struct directory *d, struct dir_node *dir);
+/* Reads one directory from scans. */
+void tree_scan(struct directory *d, struct dir_node *dir);
 /* Frees what is gone and has no claims any more. */
 void tree_reap(struct directory *d);
 /* The file is not there (any more). */
 void tree_file_gone(struct directory *d, struct file_node *f);
-void tree_drop_watched(struct directory *d, struct watched *w); /* when no directory has it */
 void tree_free(struct directory *d);
 bool name_is_hidden(struct str name);
+
+/* ---- directory_watch.c ---- */
+enum err watch_start(struct directory *d); /* E_SYS: the loop does not take it */
+void watch_stop(struct directory *d);
+/* Watches dir from now on, or polls when that cannot be had. */
+void watch_enter(struct directory *d, struct dir_node *dir);
+void watch_leave(struct directory *d, struct dir_node *dir);
+struct diag watch_polling_diag(const struct directory *d);

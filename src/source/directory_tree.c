@@ -3,15 +3,12 @@
  * Gone files stay in the tree until their claims are over, gone directories until they are empty.
  * A directory that is one of its own ancestors (by device and inode) is not entered. */
 #include "base/mem.h"
-#include "os/inotify.h"
 #include "source/directory_priv.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
-
-enum { ENTRIES_PER_WORK = 8 }; /* looking at an entry costs about that part of reading a file */
 
 /* ---- nodes ---- */
 
@@ -79,29 +76,6 @@ static void node_free(struct directory *d, struct node *node)
 
 /* ---- going away ---- */
 
-static void watched_leave(struct directory *d, struct dir_node *dir)
-{
-    struct watched *w = dir->watched;
-    dir->watched = NULL;
-    list_del(&dir->in_watched);
-    if (w != NULL && w != d->dispatching) {
-        tree_drop_watched(d, w);
-    }
-}
-
-void tree_drop_watched(struct directory *d, struct watched *w)
-{
-    if (!list_is_empty(&w->dirs)) {
-        return;
-    }
-    if (w->watch >= 0) {
-        inotify_unwatch(d->inotify_fd, w->watch);
-        must(map_del(&d->watches, (uint64_t)w->watch, w));
-    }
-    d->watch_n--;
-    mem_free(w);
-}
-
 void tree_file_gone(struct directory *d, struct file_node *f)
 {
     if (f->node.is_gone) {
@@ -142,7 +116,7 @@ static void node_gone(struct directory *d, struct node *node)
         return; /* what becomes of a root is check_root()'s */
     }
     d->dir_n--;
-    watched_leave(d, dir);
+    watch_leave(d, dir);
     list_del(&dir->queue);
     list_del(&node->in_links);
     list_each(it, &dir->children)
@@ -165,78 +139,6 @@ void tree_reap(struct directory *d)
         list_del(&f->queue);
         node_free(d, &f->node);
         dir_reap(d, parent);
-    }
-}
-
-/* ---- watching ---- */
-
-static bool watched_eq(const void *value, const void *key)
-{
-    return ((const struct watched *)value)->watch == *(const int *)key;
-}
-
-static enum err watched_for(struct directory *d, int watch, struct watched **ret)
-{
-    struct watched *w = map_get(&d->watches, (uint64_t)watch, watched_eq, &watch);
-    if (w != NULL) {
-        *ret = w;
-        return E_OK;
-    }
-    TRY(map_reserve(&d->watches, 1));
-    w = mem_calloc(1, sizeof(*w));
-    if (w == NULL) {
-        return E_NOMEM;
-    }
-    w->watch = watch;
-    list_init(&w->dirs);
-    must(map_add(&d->watches, (uint64_t)watch, w) == E_OK); /* room was made */
-    d->watch_n++;
-    *ret = w;
-    return E_OK;
-}
-
-static enum err dir_watch(struct directory *d, struct dir_node *dir)
-{
-    int watch;
-    struct watched *w;
-    if (d->options.watches_max != 0 && d->watch_n >= d->options.watches_max) {
-        return E_LIMIT;
-    }
-    TRY(inotify_watch_directory(d->inotify_fd, dir->node.path.p, &watch));
-    enum err error = watched_for(d, watch, &w);
-    if (error != E_OK) {
-        inotify_unwatch(d->inotify_fd, watch);
-        return error;
-    }
-    if (dir->watched != w) {
-        watched_leave(d, dir);
-        dir->watched = w;
-        list_append(&w->dirs, &dir->in_watched);
-    }
-    return E_OK;
-}
-
-static void dir_follow(struct directory *d, struct dir_node *dir)
-{
-    if (d->inotify_fd < 0) {
-        return;
-    }
-    switch (dir_watch(d, dir)) {
-    case E_OK:
-    case E_NOTFOUND: /* its parent tells */
-    case E_REFUSED:  /* the scan tells */
-        return;
-    case E_NOMEM:
-        d->is_incomplete = d->is_out_of_memory = true;
-        return;
-    case E_LIMIT:
-    case E_SYS:
-    case E_AGAIN:
-    case E_CLOSED:
-    case E_PROTO:
-    case E_TIMEOUT:
-        directory_start_polling(d);
-        return;
     }
 }
 
@@ -298,7 +200,7 @@ static void dir_check(struct directory *d, struct dir_node *dir, const struct st
     }
     bool is_unwatched = dir->watched == NULL && d->inotify_fd >= 0;
     if (is_other || is_unwatched) {
-        dir_follow(d, dir);
+        watch_enter(d, dir);
     }
     bool is_failed = dir->node.error != 0;
     if (is_other || how.is_deep || is_failed || (is_unwatched && dir->watched != NULL)) {
@@ -505,7 +407,7 @@ static void forget_unseen(struct directory *d, struct dir_node *dir)
     }
 }
 
-size_t tree_scan(struct directory *d, struct dir_node *dir)
+void tree_scan(struct directory *d, struct dir_node *dir)
 {
     struct look how = {dir->is_certain, dir->is_deep};
     list_del(&dir->queue);
@@ -514,17 +416,15 @@ size_t tree_scan(struct directory *d, struct dir_node *dir)
     if (stream == NULL) {
         d->is_incomplete |= errno != ENOENT;
         node_report_errno(d, &dir->node, errno, STR("make it readable, what it held stays"));
-        return 1;
+        return;
     }
     if (dir->node.error != 0) {
         node_clear_diags(d, &dir->node);
     }
-    size_t n = 0;
     dir->scan_n++;
     errno = 0;
     for (const struct dirent *e; (e = readdir(stream)) != NULL; errno = 0) {
         check_name(d, dir, str_from_cstr(e->d_name), how);
-        n++;
     }
     int error = errno;
     (void)closedir(stream); /* read only: nothing to lose */
@@ -533,7 +433,6 @@ size_t tree_scan(struct directory *d, struct dir_node *dir)
     } else {
         d->is_incomplete = true;
     }
-    return n / ENTRIES_PER_WORK + 1;
 }
 
 /* ---- links and roots ---- */
@@ -580,7 +479,7 @@ static void root_gone(struct directory *d, struct dir_node *root)
     root->node.is_gone = true;
     d->dir_n--;
     d->root_gone_n++;
-    watched_leave(d, root);
+    watch_leave(d, root);
     list_del(&root->queue);
     node_report_errno(d, &root->node, ENOENT,
                       STR("put it back; until then its last state is used"));
@@ -648,9 +547,4 @@ void tree_free(struct directory *d)
         mem_free(node);
     }
     map_fini(&d->nodes);
-    map_each(slot, &d->watches)
-    {
-        mem_free(slot->value);
-    }
-    map_fini(&d->watches);
 }

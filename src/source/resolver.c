@@ -7,7 +7,6 @@
 #include "source/resolver.h"
 
 #include <limits.h>
-#include <netinet/in.h>
 #include <sys/epoll.h>
 #include <sys/time.h>
 
@@ -16,6 +15,7 @@
 #include "base/hash.h"
 #include "base/limits.h"
 #include "base/mem.h"
+#include "source/resolver_answer.h"
 
 enum {
     NAME_BYTES_MAX = 253, /* RFC 1035 section 2.3.4, without the last dot */
@@ -72,13 +72,7 @@ static void batch_run(struct deferred *deferred)
     }
 }
 
-struct answer { /* sorted, unique, usable */
-    struct ip *addresses;
-    uint32_t address_n;
-    bool is_refused;
-};
-
-static bool is_known(const struct name *n, const struct answer *a)
+static bool is_known(const struct name *n, const struct resolver_answer *a)
 {
     const struct resolution *old = resolution_of(n);
     if (old == NULL || old->address_n != a->address_n || old->is_refused != a->is_refused) {
@@ -92,7 +86,7 @@ static bool is_known(const struct name *n, const struct answer *a)
     return true;
 }
 
-static struct object *resolution_new(struct str name, const struct answer *a)
+static struct object *resolution_new(struct str name, const struct resolver_answer *a)
 {
     struct arena arena;
     size_t bytes = a->address_n * sizeof(*a->addresses);
@@ -115,7 +109,7 @@ static struct object *resolution_new(struct str name, const struct answer *a)
     return &resolution->object;
 }
 
-static enum err publish(struct name *n, const struct answer *a)
+static enum err publish(struct name *n, const struct resolver_answer *a)
 {
     struct resolver *r = n->resolver;
     if (is_known(n, a)) {
@@ -130,79 +124,7 @@ static enum err publish(struct name *n, const struct answer *a)
     return E_OK;
 }
 
-/* ---- from c-ares' answer to ours ---- */
-
-static bool ip_from_node(const struct ares_addrinfo_node *node, struct ip *ret)
-{
-    *ret = (struct ip){0};
-    if (node->ai_family == AF_INET) {
-        const struct sockaddr_in *v4 = (const void *)node->ai_addr;
-        ret->family = 4;
-        mem_copy(ret->bytes, &v4->sin_addr, sizeof(v4->sin_addr));
-        return true;
-    }
-    if (node->ai_family == AF_INET6) {
-        const struct sockaddr_in6 *v6 = (const void *)node->ai_addr;
-        ret->family = 6;
-        mem_copy(ret->bytes, &v6->sin6_addr, sizeof(v6->sin6_addr));
-        return true;
-    }
-    return false;
-}
-
-static bool is_allowed(const struct ip *ip)
-{
-    return !ip_is_loopback(ip) && !ip_is_unusable(ip);
-}
-
-/* Insertion keeps them sorted; a DNS answer has few. */
-static void answer_add(struct answer *a, const struct ip *ip)
-{
-    uint32_t at = a->address_n;
-    while (at > 0 && ip_cmp(&a->addresses[at - 1], ip) > 0) {
-        at--;
-    }
-    if (at > 0 && ip_cmp(&a->addresses[at - 1], ip) == 0) {
-        return;
-    }
-    for (uint32_t i = a->address_n; i > at; i--) {
-        a->addresses[i] = a->addresses[i - 1];
-    }
-    a->addresses[at] = *ip;
-    a->address_n++;
-}
-
-static size_t nodes_n(const struct ares_addrinfo *info)
-{
-    size_t n = 0;
-    for (const struct ares_addrinfo_node *node = info->nodes; node != NULL; node = node->ai_next) {
-        n++;
-    }
-    return n;
-}
-
-/* Errors: E_NOMEM. The caller frees the addresses. */
-static enum err answer_make(const struct ares_addrinfo *info, struct answer *ret)
-{
-    struct answer a = {.addresses = mem_calloc(nodes_n(info) + 1, sizeof(*a.addresses))};
-    if (a.addresses == NULL) {
-        return E_NOMEM;
-    }
-    for (const struct ares_addrinfo_node *node = info->nodes; node != NULL; node = node->ai_next) {
-        struct ip ip;
-        if (!ip_from_node(node, &ip)) {
-            continue;
-        }
-        if (is_allowed(&ip)) {
-            answer_add(&a, &ip);
-        } else {
-            a.is_refused = true;
-        }
-    }
-    a.is_refused = a.is_refused && a.address_n == 0;
-    *ret = a;
-    return E_OK;
-}
+/* ---- names ---- */
 
 static usec_t clamp(usec_t time, usec_t min, usec_t max)
 {
@@ -222,8 +144,6 @@ static usec_t time_to_live(const struct resolver *r, const struct ares_addrinfo 
     usec_t ttl = seconds < 0 ? 0 : (usec_t)seconds * USEC_PER_SEC;
     return clamp(ttl, r->options.ttl_min, r->options.ttl_max);
 }
-
-/* ---- names ---- */
 
 static bool name_eq(const void *value, const void *text)
 {
@@ -266,7 +186,7 @@ static void name_failed(struct name *n)
     uint32_t doublings = n->failures < 16 ? n->failures : 16;
     n->failures += n->failures < UINT32_MAX;
     if (resolution_of(n) == NULL) {
-        struct answer none = {0};
+        struct resolver_answer none = {0};
         (void)publish(n, &none); /* out of memory: at the next failure, or with the answer */
     }
     name_sleep(n, clamp(o->retry_min << doublings, o->retry_min, o->retry_max));
@@ -275,7 +195,7 @@ static void name_failed(struct name *n)
 /* There is no such name, says a server: believed when it says so again. */
 static void name_denied(struct name *n)
 {
-    struct answer none = {0};
+    struct resolver_answer none = {0};
     n->denials += n->denials < UINT32_MAX;
     if (n->denials >= DENIALS_BELIEVED) {
         (void)publish(n, &none); /* out of memory: at the next denial */
@@ -285,8 +205,8 @@ static void name_denied(struct name *n)
 
 static void name_answered(struct name *n, const struct ares_addrinfo *info)
 {
-    struct answer answer;
-    if (answer_make(info, &answer) != E_OK) {
+    struct resolver_answer answer;
+    if (resolver_answer_make(info, &answer) != E_OK) {
         name_failed(n);
         return;
     }
@@ -349,11 +269,11 @@ static void timeout_arm(struct resolver *r)
 
 /* True when no server needs to be asked. Kubernetes: an IP address here is a name made of digits,
  * which does not exist. RFC 6761 section 6.3: localhost and what is below it is the loopback. */
-static bool is_known_without_asking(struct str name, struct answer *ret)
+static bool is_known_without_asking(struct str name, struct resolver_answer *ret)
 {
     struct ip ip;
     bool is_local = str_eq(name, STR("localhost")) || str_has_suffix(name, STR(".localhost"));
-    *ret = (struct answer){.is_refused = is_local};
+    *ret = (struct resolver_answer){.is_refused = is_local};
     return is_local || ip_parse(name, &ip) == E_OK;
 }
 
@@ -361,7 +281,7 @@ static void name_ask(struct name *n)
 {
     struct resolver *r = n->resolver;
     struct ares_addrinfo_hints hints = {.ai_family = AF_UNSPEC, .ai_flags = ARES_AI_NOSORT};
-    struct answer answer;
+    struct resolver_answer answer;
     if (is_known_without_asking(n->text, &answer)) {
         enum err error = publish(n, &answer);
         name_sleep(n, error == E_OK ? r->options.ttl_max : r->options.retry_min);

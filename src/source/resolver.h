@@ -11,7 +11,7 @@
  *    resolve.
  *  - "No such name" and "no such record" are failures the first time and believed the second time
  *    in a row: then the addresses go.
- * This is the only file that knows c-ares. Context: controller; never blocks. */
+ * Only resolver*.c know c-ares. Context: controller; never blocks. */
 #pragma once
 
 #include "event/loop.h"

@@ -39,25 +39,25 @@ static struct object *build(struct str file, uint32_t line, struct str name, str
     return &s->object;
 }
 
-static enum err parse(struct str file_name, struct str content, manifest_object_fn *on_object,
-                      diag_fn *on_diag, void *arg)
+static enum err parse(struct str file_name, struct str content, manifest_object_fn *give,
+                      diag_fn *tell, void *arg)
 {
     struct str line, name, value;
     for (uint32_t number = 1; content.n > 0; number++) {
         (void)str_cut(content, '\n', &line, &content);
         bool is_error = str_eq(line, STR("!"));
         if (is_error || str_eq(line, STR("?"))) {
-            on_diag(arg, &(struct diag){.severity = is_error ? DIAG_ERROR : DIAG_WARNING,
-                                        .reason = DIAG_MalformedDocument,
-                                        .file = file_name,
-                                        .line = number,
-                                        .what = STR("is marked as wrong")});
+            tell(arg, &(struct diag){.severity = is_error ? DIAG_ERROR : DIAG_WARNING,
+                                     .reason = DIAG_MalformedDocument,
+                                     .file = file_name,
+                                     .line = number,
+                                     .what = STR("is marked as wrong")});
         } else if (str_cut(line, ' ', &name, &value)) {
             struct object *o = build(file_name, number, name, value);
             if (o == NULL) {
                 return E_NOMEM;
             }
-            on_object(arg, o);
+            give(arg, o);
         }
     }
     return E_OK;
@@ -826,6 +826,44 @@ static void lost_notices_lead_to_a_full_look(void **state)
     bench_fini(&b);
 }
 
+/* ---- much at once ---- */
+
+static enum err parse_slowly(struct str file_name, struct str content, manifest_object_fn *give,
+                             diag_fn *tell, void *arg)
+{
+    usleep(5000);
+    return parse(file_name, content, give, tell, arg);
+}
+
+/* More than a second of work: other work of the loop is not held up, results come in between. */
+static void a_flood_is_taken_in_parts(void **state)
+{
+    (void)state;
+    enum { FILES = 300 };
+    struct bench b;
+    bench_init(&b);
+    start(&b);
+    directory_close(b.d);
+    b.options.parse = parse_slowly;
+    start(&b);
+    for (int i = 0; i < FILES; i++) {
+        char name[32], content[32];
+        snprintf(name, sizeof(name), "f%d.yaml", i);
+        snprintf(content, sizeof(content), "s%d 1\n", i);
+        put_file(&b, name, content);
+    }
+    usec_t longest = 0;
+    while (store_n(b.store, OBJECT_SERVICE) < FILES) {
+        usec_t begin = clock_monotonic();
+        step(&b);
+        usec_t took = clock_monotonic() - begin;
+        longest = took > longest ? took : longest;
+    }
+    assert_true(longest < FILES * 5 * USEC_PER_MS / 2);
+    assert_true(b.batches >= 1 && b.batches < 20);
+    bench_fini(&b);
+}
+
 /* ---- failing allocations ---- */
 
 static void opening_without_memory(void **state)
@@ -935,6 +973,7 @@ int main(void)
         cmocka_unit_test(file_count_limit),
         cmocka_unit_test(polling_when_out_of_watches),
         cmocka_unit_test(lost_notices_lead_to_a_full_look),
+        cmocka_unit_test(a_flood_is_taken_in_parts),
         cmocka_unit_test(opening_without_memory),
         cmocka_unit_test(following_without_memory),
         cmocka_unit_test(twenty_thousand_files),
