@@ -62,8 +62,9 @@ enum err channel_receive(struct http1_channel *c, struct str *ret_bytes)
         c->is_at_end = c->is_at_end || e != E_AGAIN;
         return e;
     }
-    c->is_readable = n == RECEIVE_BYTES; /* a short read has emptied the socket: edge-triggered
-                                            epoll tells when there is more */
+    /* A short read has emptied the socket: edge-triggered epoll tells when there is more. But the
+     * end that came together with these bytes was told with them. */
+    c->is_readable = n == RECEIVE_BYTES || c->has_hangup;
     if (c->in.n == 0) {
         x->is_receive_busy = true;
         *ret_bytes = str_make(x->receive, n);

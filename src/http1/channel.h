@@ -28,6 +28,7 @@ struct http1_channel {
     struct buf out;   /* accepted for sending, not sent yet; empty most of the time */
     bool is_readable; /* the socket may have bytes (or an end) we have not seen */
     bool is_at_end;   /* the peer has said that nothing more comes */
+    bool has_hangup;  /* epoll has told of the end or an error, once: read until it is met */
 };
 
 /* Makes c an empty channel; the transport is the owner's to open before or after. */

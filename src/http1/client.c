@@ -534,6 +534,9 @@ static void conn_on_event(struct watch *w, uint32_t events)
     if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLERR | EPOLLHUP)) != 0) {
         c->channel.is_readable = true;
     }
+    if ((events & (EPOLLRDHUP | EPOLLERR | EPOLLHUP)) != 0) {
+        c->channel.has_hangup = true;
+    }
     if ((events & EPOLLOUT) != 0) {
         conn_flush(c);
     }
