@@ -74,22 +74,14 @@ def module_stage(tmp_path_factory):
     made.end()
 
 
-@pytest.fixture(autouse=True)
-def show_log_on_failure(request):
-    """Puts the log of what ran into the report of a test that failed."""
-    yield
-    report = getattr(request.node, "call_report", None)
-    if report is None or not report.failed:
-        return
-    for name in ("stage", "module_stage"):
-        if name in request.fixturenames:
-            for lintel in request.getfixturevalue(name).lintels:
-                if lintel.child is not None:
-                    print(f"--- log of lintel {lintel.child.pid} ---\n{lintel.log()[-4000:]}")
-
-
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
+    """Puts the log of what ran into the report of a test that failed."""
     outcome = yield
-    if call.when == "call":
-        item.call_report = outcome.get_result()
+    report = outcome.get_result()
+    if call.when != "call" or not report.failed:
+        return
+    for name in ("stage", "module_stage"):
+        for lintel in getattr(item.funcargs.get(name), "lintels", ()):
+            if lintel.child is not None:
+                report.sections.append((f"lintel {lintel.child.pid}", lintel.log()[-4000:]))

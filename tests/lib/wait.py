@@ -1,7 +1,7 @@
 """Waiting for a condition instead of for time."""
 import time
 
-DEADLINE_S = 30  # generous: a loaded machine under a sanitizer; a good run never waits this long
+DEADLINE_S = 20  # generous: a loaded machine under a sanitizer; a good run never waits this long
 
 
 def eventually(question, *, what="the condition", timeout=DEADLINE_S, interval=0.01):

@@ -16,8 +16,6 @@ BROKEN = {
         f"{c}: &{c} [{','.join(['*' + p] * 10)}]\n" for p, c in zip("abcdefgh", "bcdefghi")),
         "MalformedDocument|LimitReached|MissingField|UnknownKind"),
     "deep": ("a: " + "[" * 500 + "]" * 500 + "\n", "LimitReached|MalformedDocument"),
-    "unknown-kind": (dump_yaml([{"apiVersion": "example.com/v1", "kind": "Widget",
-                                 "metadata": {"name": "w"}}]), "UnknownKind"),
     "old-version": (dump_yaml([{"apiVersion": "extensions/v1beta1", "kind": "Ingress",
                                 "metadata": {"name": "w"}, "spec": {}}]), "UnknownKind"),
     "no-name": (dump_yaml([{"apiVersion": "v1", "kind": "Service", "metadata": {},
@@ -133,11 +131,23 @@ def test_an_unreadable_file(stage):
     assert lintel.fetch("/", "a.test").status == 200
 
 
-def test_the_impossible_rule_does_not_take_its_neighbours_with_it(stage):
+def test_an_object_is_refused_whole_after_all_its_errors_are_told(stage):
+    """As the API server does; its neighbours in the file are served."""
     lintel = stage.run(good(stage.backend().port), ingress(
         "mixed", rule("bad host!", ("/", "Prefix", "app:80")),
-        rule("mixed.test", ("relative", "Prefix", "app:80"), ("/ok", "Prefix", "app:80"))))
+        rule("mixed.test", ("relative", "Prefix", "app:80"), ("/ok", "Prefix", "app:80"))),
+        ingress("after", rule("after.test", ("/", "Prefix", "app:80"))))
     assert lintel.fetch("/", "a.test").status == 200
+    assert lintel.fetch("/", "after.test").status == 200
+    assert lintel.fetch("/ok", "mixed.test").status == 404
     lintel.wait_log("InvalidHost")
     lintel.wait_log("InvalidPath")
-    assert lintel.fetch("/ok", "mixed.test").status == 200
+
+
+def test_kinds_of_others_are_kept_quiet(stage):
+    """Directories of manifests hold Deployments and more; they are none of ours."""
+    lintel = stage.run(good(stage.backend().port), {
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"},
+        "spec": {"replicas": "many"}})
+    assert lintel.fetch("/", "a.test").status == 200
+    assert " WARN " not in lintel.log() and " ERROR " not in lintel.log()

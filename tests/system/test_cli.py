@@ -100,8 +100,9 @@ def test_check_json(manifests):
 
 
 def test_check_of_warnings(manifests):
-    manifests.write("warn.yaml", ingress("w", rule("w.test", ("/", "Prefix", "none:80"))))
-    assert "ServiceNotFound" in command("check", manifests.path, check=0).stdout
+    manifests.write("warn.yaml", service("asleep"),
+                    ingress("w", rule("w.test", ("/", "Prefix", "asleep:80"))))
+    assert "NoEndpoints" in command("check", manifests.path, check=0).stdout
     command("check", "--strict", manifests.path, check=1)
 
 

@@ -47,5 +47,5 @@ def test_the_examples_are_without_fault():
     assert done.returncode == 0
     # The one warning is what asleep.yaml is there to show.
     others = [line for line in done.stdout.splitlines()
-              if "warning" in line and "asleep" not in line]
+              if "warning:" in line and "asleep" not in line]
     assert not others, others

@@ -21,8 +21,8 @@ def ask(module_stage):
 
 def OBJECTS(town):
     yield town.apps("root", "foo", "foo-exact", "foo-bar", "slash", "specific", "wild", "one",
-                    "deep", "anyhost", "old", "young", "named", "numbered", "deflt", "other-ns",
-                    "case", "classless", "fallback", "tie-a", "tie-b")
+                    "deep", "anyhost", "old", "young", "numbered",
+                    "case", "tie-a", "tie-b")
     yield ingress("paths", rule(
         "paths.test",
         ("/foo", PREFIX, "foo:80"), ("/foo", EXACT, "foo-exact:80"),
@@ -49,7 +49,6 @@ def OBJECTS(town):
     yield ingress("ports", rule("ports.test", ("/number", PREFIX, "numbered:80"),
                                 ("/missing", PREFIX, "numbered:81"),
                                 ("/unknown", PREFIX, "nobody:80")))
-    yield ingress("default", rule("default.test", ("/only", PREFIX, "root:80")), default="deflt:80")
     yield ingress("foreign", rule("foreign.test", ("/", PREFIX, "root:80")), class_name="foreign")
     yield ingress("unknown", rule("unknown.test", ("/", PREFIX, "root:80")), class_name="nowhere")
     yield ingress("noclass", rule("noclass.test", ("/", PREFIX, "root:80")), class_name=None)
@@ -160,9 +159,19 @@ def test_ports_that_exist_and_ports_that_do_not(ask, target, expected):
     assert ask("ports.test", target) == expected
 
 
-def test_default_backend_of_an_ingress_with_rules(ask):
-    assert ask("default.test", "/only") == "root"
-    assert ask("default.test", "/other") == "deflt"
+def test_default_backend_of_an_ingress_with_rules(stage):
+    """It takes what no rule of any Ingress matches; on its own hosts it comes first."""
+    town = Town(stage.backend())
+    lintel = stage.run(
+        ingress_class(), town.apps("only", "mine", "all"),
+        ingress("default", rule("default.test", ("/only", PREFIX, "only:80")), default="mine:80"),
+        ingress("all", default="all:80"))
+
+    def ask_one(host, target):
+        return town.service_of(lintel.fetch(target, host))
+    assert ask_one("default.test", "/only") == "only"
+    assert ask_one("default.test", "/other") == "mine"
+    assert ask_one("elsewhere.test", "/other") == "all"
 
 
 @pytest.mark.parametrize("host, expected", [
