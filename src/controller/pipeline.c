@@ -117,6 +117,27 @@ static void note_published(struct pipeline *p, bool is_new)
     loop_arm(p->loop, &p->sweep, PIPELINE_SWEEP, on_sweep);
 }
 
+static void want_name(void *arg, struct str name)
+{
+    enum err e = resolver_want(arg, name);
+    if (e != E_OK && e != E_PROTO) { /* E_PROTO: the compiler has a diagnostic for that */
+        log_line(LOG_ERROR,
+                 "a name of an ExternalName Service is not resolved name=%.*s "
+                 "error=\"%s\"",
+                 STR_ARG(name), err_text(e));
+    }
+}
+
+/* Tells the resolver which names the routes need now. */
+static void want_names(struct pipeline *p)
+{
+    if (p->resolver != NULL) {
+        resolver_begin(p->resolver);
+        compile_each_external_name(p->compile, want_name, p->resolver);
+        resolver_end(p->resolver);
+    }
+}
+
 static enum err compile_and_commit(struct pipeline *p, bool *ret_is_new)
 {
     enum err e = compile_run(p->compile, publish_add, p->publish);
@@ -124,6 +145,7 @@ static enum err compile_and_commit(struct pipeline *p, bool *ret_is_new)
         complain(p, "compiling failed", e);
         return e;
     }
+    want_names(p);
     e = publish_commit(p->publish, !p->has_whole, ret_is_new);
     if (e != E_OK && e != E_AGAIN && e != E_CLOSED) {
         complain(p, "publishing failed", e);
@@ -228,6 +250,19 @@ static void on_open_retry(struct timer *t)
 
 /* ---- life ---- */
 
+static void start_resolver(struct pipeline *p)
+{
+    const struct resolver_options o = {.on_batch = on_batch, .arg = p};
+    enum err e = resolver_new(p->loop, p->store, &o, &p->resolver);
+    if (e != E_OK) {
+        p->resolver = NULL;
+        log_line(LOG_ERROR,
+                 "no names can be resolved; ExternalName Services stay without "
+                 "endpoints error=\"%s\"",
+                 err_text(e));
+    }
+}
+
 static enum err make(struct pipeline *p)
 {
     const struct pipeline_options *o = p->options;
@@ -240,6 +275,7 @@ static enum err make(struct pipeline *p)
     TRY(store_new(&p->store));
     TRY(compile_new(p->store, &o->compile, &p->compile));
     compile_on_diag(p->compile, diagnostics_add, &p->diagnostics);
+    start_resolver(p);
     return E_OK;
 }
 
@@ -266,11 +302,13 @@ void pipeline_fini(struct pipeline *p)
     loop_disarm(p->loop, &p->save);
     loop_undefer(&p->work);
     directory_close(p->directory);
+    resolver_free(p->resolver);
     compile_free(p->compile);
     store_free(p->store);
     publish_free(p->publish);
     diagnostics_fini(&p->diagnostics);
     p->directory = NULL;
+    p->resolver = NULL;
     p->compile = NULL;
     p->store = NULL;
     p->publish = NULL;

@@ -1,4 +1,5 @@
-/* controller/pipeline.h: directory -> store -> compile -> publish, driven by the loop.
+/* controller/pipeline.h: directory -> store -> compile -> publish, driven by the loop. What the
+ * names of ExternalName Services resolve to comes into the store beside the directory.
  *
  *   on_batch ──first in a while──> run at the end of this tick
  *       └───────soon after a run──> run PIPELINE_PAUSE after it: a burst costs one generation
@@ -14,6 +15,7 @@
 #include "event/loop.h"
 #include "publish/publish.h"
 #include "source/directory.h"
+#include "source/resolver.h"
 
 #define PIPELINE_PAUSE      (5 * USEC_PER_MS) /* least time between two runs */
 #define PIPELINE_RETRY      (1 * USEC_PER_SEC)
@@ -40,6 +42,7 @@ struct pipeline {
     struct compile *compile;
     struct publish *publish;
     struct directory *directory; /* NULL until it could be opened */
+    struct resolver *resolver;   /* NULL: could not be started; names do not resolve */
     struct diagnostics diagnostics;
     struct deferred work;
     struct timer pause, open_retry, sweep, save;
