@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #define PAUSE_OUT_OF_DESCRIPTORS (100 * USEC_PER_MS)
@@ -97,8 +96,6 @@ void acceptor_init(struct acceptor *a, struct loop *loop, struct http1_server *s
 
 enum err acceptor_start(struct acceptor *a)
 {
-    int one = 1; /* accepted sockets inherit it */
-    (void)setsockopt(a->listener->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     TRY(loop_watch_listener(a->loop, &a->watch, a->listener->fd, acceptor_on_event));
     a->is_open = true;
     return E_OK;

@@ -155,22 +155,11 @@ static void ignore_signals(void)
     }
 }
 
-/* Gauges count what this process holds: a predecessor's are void. */
-static void reset_gauges(struct stats_page *page)
-{
-    for (uint32_t i = 0; i < stats_counter_n; i++) {
-        if (stats_counters[i].is_gauge) {
-            stats_set((stats_value *)(void *)((char *)page + stats_counters[i].offset), 0);
-        }
-    }
-}
-
 static enum err worker_init(struct worker *w)
 {
     const struct heritage *h = &w->heritage;
     TRY(stats_open(h->stats_fd, &w->area));
     w->stats = &w->area->workers[h->index];
-    reset_gauges(w->stats);
     snapshot_init(&w->snapshot);
     TRY(loop_new(&w->loop));
     TRY(access_log_init(&w->log, h->log_fd, (enum access_log_format)h->log_format));
