@@ -250,17 +250,18 @@ static void on_open_retry(struct timer *t)
 
 /* ---- life ---- */
 
-static void start_resolver(struct pipeline *p)
+/* Without c-ares everything but ExternalName Services works. */
+static enum err start_resolver(struct pipeline *p)
 {
     const struct resolver_options o = {.on_batch = on_batch, .arg = p};
     enum err e = resolver_new(p->loop, p->store, &o, &p->resolver);
-    if (e != E_OK) {
-        p->resolver = NULL;
-        log_line(LOG_ERROR,
-                 "no names can be resolved; ExternalName Services stay without "
-                 "endpoints error=\"%s\"",
-                 err_text(e));
+    if (e == E_OK || e == E_NOMEM) {
+        return e;
     }
+    log_line(LOG_ERROR,
+             "no names can be resolved; ExternalName Services stay without endpoints error=\"%s\"",
+             err_text(e));
+    return E_OK;
 }
 
 static enum err make(struct pipeline *p)
@@ -275,8 +276,7 @@ static enum err make(struct pipeline *p)
     TRY(store_new(&p->store));
     TRY(compile_new(p->store, &o->compile, &p->compile));
     compile_on_diag(p->compile, diagnostics_add, &p->diagnostics);
-    start_resolver(p);
-    return E_OK;
+    return start_resolver(p);
 }
 
 enum err pipeline_init(struct pipeline *p, struct loop *loop,
