@@ -37,9 +37,13 @@ def some_host(dice):
 
 
 def some_ingress(dice, i, services, has_defaults):
-    rules = [rule(dice.choice(HOSTS), *(
-        (some_path(dice), dice.choice(TYPES), dice.choice(services) + ":80")
-        for _ in range(dice.randrange(1, 5)))) for _ in range(dice.randrange(1, 4))]
+    rules = []
+    for _ in range(dice.randrange(1, 4)):
+        host = dice.choice(HOSTS)
+        below = "" if host else "/any" # or else "/" without a host takes all
+        rules.append(rule(host, *(
+            (below + some_path(dice), dice.choice(TYPES), dice.choice(services) + ":80")
+            for _ in range(dice.randrange(1, 5)))))
     day = dice.randrange(1, 29)
     default = dice.choice(services) + ":80" if has_defaults and i % 20 == 0 else None
     return ingress(f"gen-{i}", *rules, default=default, created=f"2026-01-{day:02}T00:00:00Z")
@@ -47,6 +51,8 @@ def some_ingress(dice, i, services, has_defaults):
 
 def some_target(dice):
     target = some_path(dice)
+    if dice.random() < 0.2:
+        target = "/any" + target
     if dice.random() < 0.1:
         target = target.replace("a", "%61", 1)
     if dice.random() < 0.05:
