@@ -50,9 +50,12 @@ const char *explain_host_kind_name(const struct snap_host *h)
     return "unknown";
 }
 
-const char *explain_service_status_name(uint8_t status)
+const char *explain_service_state(const struct explanation *e, const struct explain_backend *b)
 {
-    switch ((enum snap_service_status)status) {
+    if (b->service == NULL) {
+        return "not in the snapshot";
+    }
+    switch ((enum snap_service_status)b->service->status) {
     case SNAP_SERVICE_OK:
         return "ok";
     case SNAP_SERVICE_MISSING:
@@ -62,7 +65,8 @@ const char *explain_service_status_name(uint8_t status)
     case SNAP_SERVICE_REFUSED:
         return "ExternalName is switched off or leads to a refused address";
     case SNAP_SERVICE_UNRESOLVED:
-        return "the ExternalName does not resolve";
+        return e->world->is_offline ? "its ExternalName is not looked up here; ask a running Lintel"
+                                    : "the ExternalName does not resolve";
     }
     return "unknown";
 }

@@ -27,6 +27,7 @@ struct explain_world {
     const struct store *store; /* NULL: files, pods and class decisions are left out */
     explain_is_ours_fn *is_ours;
     const void *is_ours_arg;
+    bool is_offline; /* nobody looks names up: an ExternalName without address says nothing */
 };
 
 struct explain_request {
@@ -113,4 +114,5 @@ void explain_emit_json(struct buf *out, const struct explanation *e);
 /* Short names for output. */
 const char *explain_verdict_name(enum route_verdict v);
 const char *explain_host_kind_name(const struct snap_host *h);
-const char *explain_service_status_name(uint8_t status);
+/* Of the Service behind b, as a sentence; "ok" when all is well. */
+const char *explain_service_state(const struct explanation *e, const struct explain_backend *b);

@@ -116,16 +116,15 @@ static void emit_endpoint(struct json *j, const struct explain_endpoint *p)
     json_end_object(j);
 }
 
-static void emit_backend(struct json *j, const struct explain_backend *b)
+static void emit_backend(struct json *j, const struct explanation *e,
+                         const struct explain_backend *b)
 {
     json_object(j);
     json_name_str(j, "namespace", b->namespace_name);
     json_name_str(j, "service", b->name);
     json_name_str(j, "port", b->port);
     json_name_u64(j, "weight", b->backend->weight);
-    json_name_cstr(j, "state",
-                   b->service == NULL ? "not in the snapshot"
-                                      : explain_service_status_name(b->service->status));
+    json_name_cstr(j, "state", explain_service_state(e, b));
     json_name(j, "endpoints");
     json_array(j);
     for (uint32_t i = 0; i < b->usable_n; i++) {
@@ -146,7 +145,7 @@ static void emit_backends(struct json *j, const struct explanation *e)
     json_name(j, "backends");
     json_array(j);
     for (size_t i = 0; i < e->backend_n; i++) {
-        emit_backend(j, &e->backends[i]);
+        emit_backend(j, e, &e->backends[i]);
     }
     json_end_array(j);
 }

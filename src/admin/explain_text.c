@@ -270,8 +270,10 @@ static void emit_endpoints(const struct painter *p, const struct explain_backend
     }
 }
 
-static void emit_backend(const struct painter *p, const struct explain_backend *b, bool is_only)
+static void emit_backend(const struct painter *p, const struct explanation *e,
+                         const struct explain_backend *b)
 {
+    bool is_only = e->backend_n == 1;
     label(p, "backend");
     add(p, "Service ");
     add_safe(p, b->namespace_name);
@@ -284,9 +286,7 @@ static void emit_backend(const struct painter *p, const struct explain_backend *
     }
     if (b->service == NULL || b->service->status != SNAP_SERVICE_OK) {
         ink(p, INK_BAD);
-        buf_addf(p->out, ": %s",
-                 b->service == NULL ? "not in the snapshot"
-                                    : explain_service_status_name(b->service->status));
+        buf_addf(p->out, ": %s", explain_service_state(e, b));
         ink(p, INK_PLAIN);
     } else if (b->usable_n == 0) {
         ink(p, INK_BAD);
@@ -370,7 +370,7 @@ void explain_emit_text(struct buf *out, const struct explanation *e, bool has_co
     }
     emit_winner(&p, e);
     for (size_t i = 0; i < e->backend_n; i++) {
-        emit_backend(&p, &e->backends[i], e->backend_n == 1);
+        emit_backend(&p, e, &e->backends[i]);
     }
     emit_losers(&p, e);
 }

@@ -9,6 +9,7 @@
 
 struct tally {
     size_t errors, warnings, objects, files;
+    size_t names; /* that were not looked up */
 };
 
 static struct tally count(const struct offline *o, const struct diag_list *list)
@@ -51,6 +52,10 @@ static void emit_text(struct buf *out, const struct diag_list *list, const struc
     emit_count(out, ", ", t->objects, "object");
     emit_count(out, ": ", t->errors, "error");
     emit_count(out, ", ", t->warnings, "warning");
+    if (t->names > 0) {
+        emit_count(out, "; ", t->names, "external name");
+        buf_add_str(out, STR(" not looked up"));
+    }
     buf_add_char(out, '\n');
 }
 
@@ -62,6 +67,7 @@ static void emit_json(struct buf *out, const struct diag_list *list, const struc
     json_name_u64(&j, "objects", t->objects);
     json_name_u64(&j, "errors", t->errors);
     json_name_u64(&j, "warnings", t->warnings);
+    json_name_u64(&j, "namesNotLookedUp", t->names);
     json_name_u64(&j, "omitted", diag_list_dropped(list));
     json_name(&j, "diagnostics");
     json_array(&j);
@@ -77,11 +83,13 @@ static int report(const struct cli_args *a, const struct offline *o)
 {
     struct diag_list *list;
     struct buf out;
-    if (offline_diagnostics(o, &list) != E_OK) {
+    size_t names;
+    if (offline_diagnostics(o, &list, &names) != E_OK) {
         out_complain("out of memory");
         return EXIT_BAD;
     }
     struct tally t = count(o, list);
+    t.names = names;
     buf_init(&out, CLI_OUT_BYTES_MAX);
     if (cli_number(a, CLI_OPT_output) == 0) {
         emit_text(&out, list, &t);

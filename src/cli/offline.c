@@ -117,7 +117,28 @@ const struct snapshot *offline_snapshot(const struct offline *o)
     return publish_state(o->publish);
 }
 
-enum err offline_diagnostics(const struct offline *o, struct diag_list **ret)
+/* No name was looked up: that one has no address says nothing. */
+static bool is_for_want_of_resolver(const struct diag *d)
+{
+    return d->reason == DIAG_ExternalNameUnresolved && d->severity == DIAG_WARNING;
+}
+
+struct filter {
+    struct diag_list *list;
+    size_t skipped;
+};
+
+static void add_unless_unresolved(void *arg, const struct diag *d)
+{
+    struct filter *f = arg;
+    if (is_for_want_of_resolver(d)) {
+        f->skipped++;
+    } else {
+        diag_list_add(f->list, d);
+    }
+}
+
+enum err offline_diagnostics(const struct offline *o, struct diag_list **ret, size_t *ret_names)
 {
     struct diag_list *list;
     TRY(diag_list_new(DIAGNOSTICS_MAX, &list));
@@ -126,8 +147,10 @@ enum err offline_diagnostics(const struct offline *o, struct diag_list **ret)
         diag_list_free(list);
         return e;
     }
-    compile_each_diag(o->compile, diag_list_add, list);
+    struct filter filter = {.list = list};
+    compile_each_diag(o->compile, add_unless_unresolved, &filter);
     diag_list_sort(list);
     *ret = list;
+    *ret_names = filter.skipped;
     return E_OK;
 }

@@ -23,5 +23,6 @@ enum err offline_open(struct offline *o, const char *const *paths, size_t path_n
                       const struct compile_options *options);
 void offline_close(struct offline *o);
 const struct snapshot *offline_snapshot(const struct offline *o);
-/* All diagnostics, sorted. Errors: E_NOMEM. */
-enum err offline_diagnostics(const struct offline *o, struct diag_list **ret);
+/* All diagnostics, sorted. *ret_names: backends whose external name would have to be looked up;
+ * that is not done here, so it is no diagnostic either. Errors: E_NOMEM. */
+enum err offline_diagnostics(const struct offline *o, struct diag_list **ret, size_t *ret_names);
