@@ -29,7 +29,7 @@ struct diag directory_limit_diag(const struct directory *d)
 
 usec_t directory_removal_deadline(const struct directory *d)
 {
-    usec_t delay = DIRECTORY_REMOVE_DELAY + (d->is_polling ? DIRECTORY_CHECK : 0);
+    usec_t delay = DIRECTORY_REMOVE_DELAY + (d->is_polling ? d->options.check_every : 0);
     return d->loop == NULL ? 1 : loop_now(d->loop) + delay;
 }
 
@@ -151,7 +151,7 @@ void directory_wake(struct directory *d)
     }
 }
 
-/* Every DIRECTORY_CHECK: what no notice tells. */
+/* Now and then: what no notice tells. */
 static void check_due(struct timer *t)
 {
     struct directory *d = container_of(t, struct directory, check_timer);
@@ -161,7 +161,7 @@ static void check_due(struct timer *t)
     d->is_link_check_due = true;
     d->is_rescan_due |= d->is_polling || d->is_incomplete;
     directory_wake(d);
-    loop_arm(d->loop, &d->check_timer, DIRECTORY_CHECK, check_due);
+    loop_arm(d->loop, &d->check_timer, d->options.check_every, check_due);
 }
 
 /* ---- life ---- */
@@ -261,6 +261,7 @@ static struct directory *directory_alloc(struct loop *loop, const struct directo
     }
     d->loop = loop;
     d->options = *options;
+    d->options.check_every = options->check_every == 0 ? DIRECTORY_CHECK : options->check_every;
     d->is_loading = true;
     d->inotify_fd = -1;
     d->inotify.fd = -1;
@@ -283,7 +284,7 @@ static enum err directory_start(struct directory *d, const char *const *paths, s
     d->is_over_limit = d->is_leaving_out;
     d->is_loading = d->is_changed = false;
     if (d->loop != NULL) {
-        loop_arm(d->loop, &d->check_timer, DIRECTORY_CHECK, check_due);
+        loop_arm(d->loop, &d->check_timer, d->options.check_every, check_due);
     }
     return E_OK;
 }

@@ -29,15 +29,11 @@
 #include "model/store.h"
 #include "source/manifest.h"
 
-#define DIRECTORY_SETTLE (100 * USEC_PER_MS)
-#define DIRECTORY_REMOVE_DELAY                                                                     \
-    (250 * USEC_PER_MS)                           /* more than DIRECTORY_SETTLE; polling: longer   \
-                                                   */
-#define DIRECTORY_SETTLE_EMPTY (2 * USEC_PER_SEC) /* an empty file is most likely being written */
+#define DIRECTORY_SETTLE       (100 * USEC_PER_MS)
+#define DIRECTORY_SETTLE_EMPTY (2 * USEC_PER_SEC)  /* most likely it is being written */
+#define DIRECTORY_REMOVE_DELAY (250 * USEC_PER_MS) /* polling: and DIRECTORY_CHECK */
 #define DIRECTORY_CHECK        (1 * USEC_PER_SEC)
-#define DIRECTORY_BATCH_MAX                                                                        \
-    (500 * USEC_PER_MS) /* on_batch comes that often while changes go on                           \
-                         */
+#define DIRECTORY_BATCH_MAX    (500 * USEC_PER_MS) /* a flood of changes is cut there */
 
 struct directory;
 
@@ -57,6 +53,7 @@ struct directory_options {
     void *arg;                          /* for the three above */
     size_t files_max;                   /* 0: MANIFEST_FILES_MAX */
     size_t watches_max;                 /* 0: as many as the kernel gives */
+    usec_t check_every;                 /* 0: DIRECTORY_CHECK */
 };
 
 /* Loads everything below the paths (at least one; directories, or single files of whatever name)
