@@ -1,5 +1,6 @@
-/* Runs a fuzz target without a fuzzer: every file of the corpus directory (argument 1) as it is, then
- * a fixed number of mutations of each, from a fixed seed, so that a run is repeatable and short. */
+/* Runs a fuzz target without a fuzzer: every file of the corpus directory (argument 1) as it is,
+ * then a fixed number of mutations of each, from a fixed seed, so that a run is repeatable and
+ * short. */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>
