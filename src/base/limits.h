@@ -21,8 +21,10 @@ enum limit {
     REDIRECT_BYTES_MAX = 2048, /* URL of a redirect */
 
     /* HTTP messages */
-    HEAD_BYTES_MAX = 32 * 1024,
-    HEAD_FIELDS_MAX = 128,
+    HEAD_BYTES_DEFAULT = 32 * 1024, /* --max-header-bytes */
+    HEAD_BYTES_MAX = 64 * 1024,     /* its upper limit */
+    HEAD_FIELDS_MAX = 128,          /* --max-header-fields and its upper limit */
+    TRUSTED_PREFIXES_MAX = 64,      /* --proxy-real-ip-cidr */
     TARGET_BYTES_MAX = 16 * 1024,
     CHUNK_LINE_BYTES_MAX = 256,
     TRAILER_BYTES_MAX = 8 * 1024,
@@ -34,6 +36,10 @@ enum limit {
     WORKERS_MAX = 64,
     LISTENERS_MAX = 16,
     UPSTREAM_IDLE_PER_ENDPOINT_MAX = 320,
+    UPSTREAM_CONN_REQUESTS_MAX = 10000, /* on one connection */
+    UPSTREAM_REFUSALS_MAX = 32,         /* endpoints that refuse at once, in one try */
+    UPSTREAM_FAILURES_MAX = 3,          /* in a row, then the endpoint is ejected */
+    UPSTREAM_EJECT_PERCENT = 50,        /* of a service's endpoints at most, rounded down */
     UPSTREAM_TRIES_MAX = 3,
     ACCESS_LOG_BYTES_MAX = 256 * 1024,
 
@@ -41,8 +47,16 @@ enum limit {
     LISTEN_BACKLOG = 4096,   /* cut by the kernel at net.core.somaxconn */
     SEGMENTS_LIVE_MAX = 256, /* the controller keeps far fewer: about 2 log2 of the state's bytes */
 
+    /* metrics */
+    SERIES_MAX = 4096,            /* of each worker: route, method, status and reason */
+    METRICS_SCRAPES_MAX = 8,      /* at a time; one more is refused with 503 */
+    METRICS_ORPHANS_MAX = 1024,   /* Ingresses shown without Service or endpoint */
+    METRICS_PIECE_BYTES = 1 << 16, /* made in one tick of the controller */
+    TOP_ROUTES_MAX = 500,         /* of /debug/top: those used last */
+
     /* admin port */
     ADMIN_CONNECTIONS_MAX = 64,
+    ADMIN_MEMORY_MAX = 64 << 20,
 };
 
 #define TIMEOUT_CLIENT_HEAD      (60 * USEC_PER_SEC)
@@ -59,8 +73,23 @@ enum limit {
 #define TIMEOUT_CONTROLLER_EXIT  (5 * USEC_PER_SEC)   /* from its drain message to SIGKILL */
 #define TIMEOUT_DRAIN_MARGIN     (5 * USEC_PER_SEC)   /* for workers, past grace and drain time */
 
+#define SERIES_GONE_MAX          (10 * 60 * USEC_PER_SEC)      /* unused, and the Ingress is gone */
+#define SERIES_IDLE_MAX          (24 * 3600 * USEC_PER_SEC)    /* unused by every worker */
+#define SERIES_RETIRE_PERIOD     (30 * USEC_PER_SEC)           /* the controller looks for those */
+#define SERIES_SWEEP_PAUSE       (1 * USEC_PER_SEC) /* between a worker's looks for room in a full table */
+
 /* A child that died: back at once, after the next death RESTART_DELAY_MIN later, then twice that
  * ... up to RESTART_DELAY_MAX; all is forgiven once it has stayed up for RESTART_STABLE. */
 #define RESTART_DELAY_MIN (100 * USEC_PER_MS)
 #define RESTART_DELAY_MAX (10 * USEC_PER_SEC)
 #define RESTART_STABLE    (30 * USEC_PER_SEC)
+
+/* Upstream connections are not used again beyond this age. */
+#define UPSTREAM_CONN_AGE_MAX (3600 * USEC_PER_SEC)
+/* An endpoint that fails is left out for UPSTREAM_EJECT_MIN, then twice that ... up to
+ * UPSTREAM_EJECT_MAX; all is forgiven once it has been back for UPSTREAM_EJECT_MAX. */
+#define UPSTREAM_EJECT_MIN   (5 * USEC_PER_SEC)
+#define UPSTREAM_EJECT_MAX   (60 * USEC_PER_SEC)
+#define UPSTREAM_PROBE_AGAIN (60 * USEC_PER_SEC) /* when a probe's outcome is never told */
+/* In which an endpoint's remembered latency halves. */
+#define UPSTREAM_LATENCY_HALF (7 * USEC_PER_SEC)

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "os/memfd.h"
+#include "stats/series.h"
 
 enum kind { counter = 0, gauge = 1 }; /* the words of counters.def */
 
@@ -20,9 +21,14 @@ const struct stats_counter stats_counters[] = {
 };
 const uint32_t stats_counter_n = sizeof(stats_counters) / sizeof(stats_counters[0]);
 
-static enum err area_map(int fd, struct stats_area **ret)
+static size_t area_bytes(uint32_t worker_n)
 {
-    void *p = mmap(NULL, sizeof(struct stats_area), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    return STATS_SERIES_OFFSET + worker_n * sizeof(struct series_region);
+}
+
+static enum err area_map(int fd, size_t bytes, struct stats_area **ret)
+{
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (p == MAP_FAILED) {
         return E_SYS;
     }
@@ -30,9 +36,9 @@ static enum err area_map(int fd, struct stats_area **ret)
     return E_OK;
 }
 
-static enum err area_size(int fd)
+static enum err area_size(int fd, size_t bytes)
 {
-    if (ftruncate(fd, sizeof(struct stats_area)) < 0) {
+    if (ftruncate(fd, (off_t)bytes) < 0) {
         return E_SYS;
     }
     TRY(memfd_seal_size(fd));
@@ -45,26 +51,27 @@ enum err stats_create(uint32_t worker_n, struct stats_area **ret, int *ret_fd)
     struct stats_area *area = NULL;
     must(worker_n <= WORKERS_MAX);
     TRY(memfd_make("lintel-stats", &fd));
-    enum err e = area_size(fd);
+    enum err e = area_size(fd, area_bytes(worker_n));
     if (e == E_OK) {
-        e = area_map(fd, &area);
+        e = area_map(fd, area_bytes(worker_n), &area);
     }
     if (e != E_OK) {
         (void)close(fd); /* e says what went wrong */
         return e;
     }
     area->magic = STATS_MAGIC;
-    area->bytes = sizeof(*area);
+    area->bytes = (uint32_t)area_bytes(worker_n);
     area->worker_n = worker_n;
+    area->is_per_host = 1;
     *ret = area;
     *ret_fd = fd;
     return E_OK;
 }
 
-static bool area_is_sound(const struct stats_area *area)
+static bool area_is_sound(const struct stats_area *area, size_t bytes)
 {
-    return area->magic == STATS_MAGIC && area->bytes == sizeof(*area) &&
-           area->worker_n <= WORKERS_MAX;
+    return area->magic == STATS_MAGIC && area->bytes == bytes && area->worker_n <= WORKERS_MAX &&
+           area_bytes(area->worker_n) == bytes;
 }
 
 enum err stats_open(int fd, struct stats_area **ret)
@@ -74,12 +81,13 @@ enum err stats_open(int fd, struct stats_area **ret)
     if (fstat(fd, &st) < 0) {
         return E_SYS;
     }
-    if (st.st_size != sizeof(*area)) {
+    size_t bytes = (size_t)st.st_size;
+    if (bytes < area_bytes(0) || bytes > area_bytes(WORKERS_MAX)) {
         return E_PROTO;
     }
-    TRY(area_map(fd, &area));
-    if (!area_is_sound(area)) {
-        stats_close(area);
+    TRY(area_map(fd, bytes, &area));
+    if (!area_is_sound(area, bytes)) {
+        (void)munmap(area, bytes); /* never used */
         return E_PROTO;
     }
     *ret = area;
@@ -89,7 +97,7 @@ enum err stats_open(int fd, struct stats_area **ret)
 void stats_close(struct stats_area *s)
 {
     if (s != NULL) {
-        (void)munmap(s, sizeof(*s)); /* fails only for an address that is not ours */
+        (void)munmap(s, area_bytes(s->worker_n)); /* fails only for an address that is not ours */
     }
 }
 

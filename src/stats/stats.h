@@ -23,18 +23,22 @@ struct stats_page {
 };
 
 struct stats_area {
-    uint32_t magic, bytes; /* STATS_MAGIC, sizeof(struct stats_area) */
+    uint32_t magic, bytes; /* STATS_MAGIC, of the whole area, series included */
     uint32_t worker_n;
+    uint32_t is_per_host; /* 1: series have the route's host as a label; set before the workers
+                             start */
     stats_value supervisor_pid, controller_pid; /* written by the supervisor */
     stats_value controller_restarts;
     stats_value generation;              /* newest that the controller published */
     stats_value generation_published_us; /* wall clock */
     stats_value is_draining;             /* 1 once SIGTERM has come */
     struct stats_page workers[WORKERS_MAX];
+    /* Behind it, at STATS_SERIES_OFFSET, a struct series_region for each worker: series.h. */
 };
 #define STATS_MAGIC 0x4c4e5354U
 
-/* A new area in a memfd that survives exec. The supervisor keeps both. Errors: E_SYS. */
+/* Room for the regions is address space only until it is used.
+ * A new area in a memfd that survives exec. The supervisor keeps both. Errors: E_SYS. */
 enum err stats_create(uint32_t worker_n, struct stats_area **ret, int *ret_fd);
 /* Maps an inherited one. Errors: E_PROTO, E_SYS. */
 enum err stats_open(int fd, struct stats_area **ret);

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "os/memfd.h"
+#include "stats/series.h"
 
 static void test_two_processes_share_it(void **state)
 {
@@ -57,27 +58,42 @@ static enum err open_of(const void *p, size_t n)
 
 static void test_open_refuses_what_is_no_area(void **state)
 {
-    static struct {
+    static union {
         struct stats_area area;
-        char more;
-    } sample;
+        char bytes[STATS_SERIES_OFFSET + 1];
+    } sample; /* without workers, so that nothing follows it */
     struct stats_area *area;
     (void)state;
     sample.area.magic = STATS_MAGIC;
-    sample.area.bytes = sizeof(sample.area);
-    sample.area.worker_n = WORKERS_MAX;
-    assert_int_equal(open_of(&sample, sizeof(sample.area)), E_OK);
-    assert_int_equal(open_of(&sample, sizeof(sample.area) - 1), E_PROTO);
-    assert_int_equal(open_of(&sample, sizeof(sample.area) + 1), E_PROTO);
+    sample.area.bytes = STATS_SERIES_OFFSET;
+    assert_int_equal(open_of(&sample, STATS_SERIES_OFFSET), E_OK);
+    assert_int_equal(open_of(&sample, STATS_SERIES_OFFSET - 1), E_PROTO);
+    assert_int_equal(open_of(&sample, STATS_SERIES_OFFSET + 1), E_PROTO);
+    sample.area.worker_n = 1; /* its series are missing */
+    assert_int_equal(open_of(&sample, STATS_SERIES_OFFSET), E_PROTO);
     sample.area.worker_n = WORKERS_MAX + 1;
-    assert_int_equal(open_of(&sample, sizeof(sample.area)), E_PROTO);
-    sample.area.worker_n = 1;
+    assert_int_equal(open_of(&sample, STATS_SERIES_OFFSET), E_PROTO);
+    sample.area.worker_n = 0;
     sample.area.magic++;
-    assert_int_equal(open_of(&sample, sizeof(sample.area)), E_PROTO);
+    assert_int_equal(open_of(&sample, STATS_SERIES_OFFSET), E_PROTO);
     sample.area.magic--;
     sample.area.bytes++;
-    assert_int_equal(open_of(&sample, sizeof(sample.area)), E_PROTO);
+    assert_int_equal(open_of(&sample, STATS_SERIES_OFFSET), E_PROTO);
     assert_int_equal(stats_open(-1, &area), E_SYS);
+}
+
+static void test_the_most_workers_fit(void **state)
+{
+    struct stats_area *area, *other;
+    int fd;
+    (void)state;
+    assert_int_equal(stats_create(WORKERS_MAX, &area, &fd), E_OK);
+    stats_set(&series_region(area, WORKERS_MAX - 1)->folded, 5);
+    assert_int_equal(stats_open(fd, &other), E_OK);
+    assert_int_equal(stats_get(&series_region(other, WORKERS_MAX - 1)->folded), 5);
+    stats_close(other);
+    stats_close(area);
+    close(fd);
 }
 
 static void test_table_covers_each_counter_once(void **state)
@@ -128,6 +144,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_two_processes_share_it),
         cmocka_unit_test(test_open_refuses_what_is_no_area),
+        cmocka_unit_test(test_the_most_workers_fit),
         cmocka_unit_test(test_table_covers_each_counter_once),
         cmocka_unit_test(test_clear_gauges_keeps_counters),
     };
