@@ -26,18 +26,29 @@ struct rig {
     struct upstream_set *upstreams;
     struct proxy proxy;
     struct access_log log;
-    struct buf segments[16];
+    struct buf segments[RIG_GENERATIONS_MAX];
+    struct snapshot_segment *next; /* prepared, not applied yet */
     int segment_n;
     int listen_fd[RIG_ENDPOINTS];
     uint16_t port[RIG_ENDPOINTS];
     char text[RIG_TEXT_MAX + 1];
 };
 
+int rig_inside;
+
 static void check(bool ok)
 {
     if (!ok) {
         abort();
     }
+}
+
+static void step(struct rig *r)
+{
+    rig_inside++;
+    enum err e = loop_step(r->loop, 0);
+    rig_inside--;
+    check(e == E_OK);
 }
 
 static int listen_on(uint16_t *port)
@@ -140,13 +151,12 @@ static void on_change(void *arg, enum snap_kind kind, struct str key,
     }
 }
 
-void rig_set_endpoints(struct rig *r, int n)
+void rig_prepare_endpoints(struct rig *r, int n)
 {
     struct buf shards[3];
     const struct snap_shard *list[3];
-    struct snapshot_segment *segment;
     struct snapshot_fault fault;
-    check(r->segment_n < (int)(sizeof(r->segments) / sizeof(r->segments[0])));
+    check(r->next == NULL && r->segment_n < RIG_GENERATIONS_MAX);
     for (int i = 0; i < 3; i++) {
         buf_init(&shards[i], 1 << 20);
     }
@@ -159,13 +169,27 @@ void rig_set_endpoints(struct rig *r, int n)
     struct buf *out = &r->segments[r->segment_n++];
     buf_init(out, 1 << 20);
     check(snapshot_segment_write(out, list, 3, 0, r->snapshot.generation + 1) == E_OK);
-    check(snapshot_segment_borrow(out->p, out->n, &segment, &fault) == E_OK);
-    check(snapshot_segment_verify(segment, 1 << 20, &fault) == E_OK);
-    check(snapshot_apply(&r->snapshot, segment, on_change, r) == E_OK);
-    snapshot_segment_unref(segment);
+    check(snapshot_segment_borrow(out->p, out->n, &r->next, &fault) == E_OK);
+    check(snapshot_segment_verify(r->next, 1 << 20, &fault) == E_OK);
     for (int i = 0; i < 3; i++) {
         buf_fini(&shards[i]);
     }
+}
+
+enum err rig_apply_endpoints(struct rig *r)
+{
+    rig_inside++;
+    enum err e = snapshot_apply(&r->snapshot, r->next, on_change, r);
+    rig_inside--;
+    snapshot_segment_unref(r->next);
+    r->next = NULL;
+    return e;
+}
+
+void rig_set_endpoints(struct rig *r, int n)
+{
+    rig_prepare_endpoints(r, n);
+    check(rig_apply_endpoints(r) == E_OK);
 }
 
 struct rig *rig_new(void)
@@ -191,9 +215,11 @@ struct rig *rig_new(void)
 
 void rig_free(struct rig *r)
 {
+    rig_inside++;
     http1_server_fini(&r->server);
     upstream_set_free(r->upstreams);
-    check(loop_step(r->loop, 0) == E_OK);
+    rig_inside--;
+    step(r);
     proxy_fini(&r->proxy);
     http1_context_fini(&r->http1);
     snapshot_fini(&r->snapshot);
@@ -220,20 +246,40 @@ struct snapshot *rig_snapshot(struct rig *r)
 
 void rig_drain(struct rig *r)
 {
+    rig_inside++;
     r->proxy.is_draining = true;
     http1_server_drain(&r->server);
+    rig_inside--;
+}
+
+int rig_client_from(struct rig *r, const uint8_t *network, uint8_t address, int buffer_bytes)
+{
+    const struct http_peer peer = {
+        .ip = {4, {network[0], network[1], network[2], address}},
+        .port = 1234,
+        .local_port = 80,
+        .listener = STR("http")
+    };
+    int fds[2];
+    check(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) == 0);
+    for (int i = 0; i < 2 && buffer_bytes > 0; i++) {
+        check(setsockopt(fds[i], SOL_SOCKET, SO_SNDBUF, &buffer_bytes, sizeof(buffer_bytes)) == 0);
+    }
+    rig_inside++;
+    enum err e = http1_server_accept(&r->server, fds[0], &peer);
+    rig_inside--;
+    if (e != E_OK) { /* memory ran out, as some tests want it */
+        (void)close(fds[1]);
+        return -1;
+    }
+    return fds[1];
 }
 
 int rig_client(struct rig *r)
 {
-    static const struct http_peer peer = {
-        .ip = {4, {192, 0, 2, 7}},
-          .port = 1234, .local_port = 80, .listener = STR_INIT("http")
-    };
-    int fds[2];
-    check(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) == 0);
-    check(http1_server_accept(&r->server, fds[0], &peer) == E_OK);
-    return fds[1];
+    int fd = rig_client_from(r, (const uint8_t[]){192, 0, 2}, 7, 0);
+    check(fd >= 0);
+    return fd;
 }
 
 int rig_accept(struct rig *r, int i)
@@ -268,7 +314,7 @@ void rig_endpoint_close(struct rig *r, int i)
 void rig_run(struct rig *r)
 {
     for (int i = 0; i < 20; i++) {
-        check(loop_step(r->loop, 0) == E_OK);
+        step(r);
     }
 }
 
@@ -323,5 +369,10 @@ bool rig_is_closed(struct rig *r, int fd)
 
 void rig_tick(struct rig *r)
 {
-    check(loop_step(r->loop, 0) == E_OK);
+    step(r);
+}
+
+uint16_t rig_port(const struct rig *r, int i)
+{
+    return r->port[i];
 }

@@ -4,11 +4,15 @@
  * RIG_ENDPOINTS endpoints. */
 #pragma once
 
+#include "base/err.h"
 #include "base/str.h"
 
 #include <stdbool.h>
 
-enum { RIG_ENDPOINTS = 2, RIG_TEXT_MAX = 1 << 20 };
+enum { RIG_ENDPOINTS = 2, RIG_TEXT_MAX = 1 << 20, RIG_GENERATIONS_MAX = 64 };
+
+/* Above 0 while the product runs, 0 in the test's own code: rig_net.c heeds it. */
+extern int rig_inside;
 
 struct rig;
 
@@ -18,6 +22,11 @@ struct stats_page *rig_stats(struct rig *r);
 struct snapshot *rig_snapshot(struct rig *r);
 /* A new client connection. */
 int rig_client(struct rig *r);
+/* The same from the given address (network: three bytes), with small socket buffers (0 = the usual
+ * ones); -1 when the server could not take it. */
+int rig_client_from(struct rig *r, const uint8_t *network, uint8_t address, int buffer_bytes);
+/* The port that endpoint i has in the snapshot. */
+uint16_t rig_port(const struct rig *r, int i);
 /* The next connection that came to endpoint i, or -1. */
 int rig_accept(struct rig *r, int i);
 /* As above from whichever endpoint; *ret_i says which. */
@@ -37,5 +46,8 @@ const char *rig_recv(struct rig *r, int fd);
 bool rig_is_closed(struct rig *r, int fd);
 /* Publishes the service with only the first n endpoints. */
 void rig_set_endpoints(struct rig *r, int n);
+/* The same in two steps, for tests where applying may fail. */
+void rig_prepare_endpoints(struct rig *r, int n);
+enum err rig_apply_endpoints(struct rig *r);
 /* Begins to drain, as after SIGTERM. */
 void rig_drain(struct rig *r);
