@@ -251,6 +251,29 @@ static void endpoints_are_left_out_beside_slices(void **state)
     store_free(s);
 }
 
+static size_t allocations_of_put(struct store *s, struct object *o)
+{
+    size_t before = mem_calls();
+    put(s, o);
+    return mem_calls() - before;
+}
+
+/* A service that has lost its slices is like one that never had any. */
+static void no_trace_of_services_without_slices(void **state)
+{
+    (void)state;
+    struct store *s = new_store();
+    put(s, build_slice(OBJECT_ENDPOINT_SLICE, "first", "first")); /* makes the tables */
+    size_t fresh = allocations_of_put(s, build_slice(OBJECT_ENDPOINT_SLICE, "web-1", "web"));
+    assert_true(del(s, OBJECT_ENDPOINT_SLICE, "web-1"));
+    size_t again = allocations_of_put(s, build_slice(OBJECT_ENDPOINT_SLICE, "web-1", "web"));
+    assert_int_equal(again, fresh);
+    put(s, build_slice(OBJECT_ENDPOINT_SLICE, "web-1", "api")); /* relabelled: the last one left */
+    again = allocations_of_put(s, build_slice(OBJECT_ENDPOINT_SLICE, "web-2", "web"));
+    assert_int_equal(again, fresh);
+    store_free(s);
+}
+
 static void a_new_store_without_memory(void **state)
 {
     (void)state;
@@ -385,6 +408,7 @@ int main(void)
         cmocka_unit_test(listener_hears_each_change_once),
         cmocka_unit_test(slices_by_service),
         cmocka_unit_test(endpoints_are_left_out_beside_slices),
+        cmocka_unit_test(no_trace_of_services_without_slices),
         cmocka_unit_test(a_new_store_without_memory),
         cmocka_unit_test(failing_allocations_change_nothing),
         cmocka_unit_test(random_run),

@@ -483,6 +483,27 @@ static void a_slow_writer(void **state)
     bench_fini(&b);
 }
 
+/* The same without the notice that it is complete: an empty file is given time. */
+static void a_slow_writer_while_polling(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b);
+    make_dir(&b, "sub");
+    put_file(&b, "sub/a.yaml", "a 1\n");
+    b.options.watches_max = 1;
+    assert_int_equal(try_open(&b, b.loop), E_OK);
+    assert_true(directory_is_polling(b.d));
+    int fd = open(at(&b, "sub/a.yaml"), O_WRONLY | O_TRUNC);
+    assert_true(fd >= 0);
+    run_for(&b, 2 * CHECK_EVERY + 2 * DIRECTORY_REMOVE_DELAY);
+    assert_int_equal(write(fd, "a 2\n", 4), 4);
+    close(fd);
+    await(&b, "a", "2");
+    assert_int_equal(b.dels, 0);
+    bench_fini(&b);
+}
+
 /* Deleted and written anew at once, or moved: nobody sees a gap. */
 static void no_gap_when_a_file_is_rewritten_or_moved(void **state)
 {
@@ -962,6 +983,7 @@ int main(void)
         cmocka_unit_test(a_file_becomes_unreadable),
         cmocka_unit_test(permissions),
         cmocka_unit_test(a_slow_writer),
+        cmocka_unit_test(a_slow_writer_while_polling),
         cmocka_unit_test(no_gap_when_a_file_is_rewritten_or_moved),
         cmocka_unit_test(directories_come_move_and_go),
         cmocka_unit_test(configmap_swap),

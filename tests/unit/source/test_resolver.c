@@ -488,6 +488,26 @@ static void more_names_than_asked_for_at_a_time(void **state)
     bench_fini(&b);
 }
 
+static void so_many_are_asked_for_at_a_time(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b);
+    b.options.timeout = 10 * USEC_PER_SEC;
+    b.server.is_silent = true;
+    start(&b);
+    resolver_begin(b.r);
+    for (int i = 0; i <= RESOLVER_PARALLEL_MAX; i++) {
+        char name[32];
+        snprintf(name, sizeof(name), "n%d.example.com", i);
+        assert_int_equal(resolver_want(b.r, str_from_cstr(name)), E_OK);
+    }
+    resolver_end(b.r);
+    run_for(&b, 200 * USEC_PER_MS);
+    assert_int_equal(b.server.query_n, 2 * RESOLVER_PARALLEL_MAX); /* A and AAAA */
+    bench_fini(&b);                                                /* while c-ares holds them */
+}
+
 static void limit_of_names(void **state)
 {
     (void)state;
@@ -567,6 +587,7 @@ int main(void)
         cmocka_unit_test(a_name_is_dropped),
         cmocka_unit_test(dropped_and_wanted_while_asking),
         cmocka_unit_test(more_names_than_asked_for_at_a_time),
+        cmocka_unit_test(so_many_are_asked_for_at_a_time),
         cmocka_unit_test(limit_of_names),
         cmocka_unit_test(servers_that_are_malformed),
         cmocka_unit_test(without_memory),
