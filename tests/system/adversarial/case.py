@@ -13,14 +13,15 @@ class Case:
     why: x-lintel-reason of the last response; None when the backend answered it.
     has: field values that the last seen request must have, None for a field it must not have.
     body: of the last seen request. guard: the request goes to the guarded path's backend.
-    ends: the client sends its end right after the bytes."""
+    ends: the client sends its end right after the bytes.
+    begun: requests of which the backend may have seen the beginning, and no more."""
 
     def __init__(self, section, name, data, statuses, *, is_closed=False, why=None, seen=(),
-                 has=None, body=None, guard=False, ends=False):
+                 has=None, body=None, guard=False, ends=False, begun=()):
         self.section, self.name, self.data = section, name, data
         self.statuses, self.is_closed, self.why = statuses, is_closed, why
         self.seen, self.has, self.body = list(seen), has or {}, body
-        self.guard, self.ends = guard, ends
+        self.guard, self.ends, self.begun = guard, ends, list(begun)
 
     @property
     def is_good(self):

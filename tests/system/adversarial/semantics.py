@@ -214,6 +214,7 @@ CASES = [
     served("9110 9.1", "method in small letters", request(b"get / HTTP/1.1"), "get /"),
     served("9110 9.1", "method nobody knows", request(b"BREW /pot HTTP/1.1"), "BREW /pot"),
     served("9110 9.1", "PROPFIND", request(b"PROPFIND / HTTP/1.1", b"Depth: 1"), "PROPFIND /"),
+    served("9110 9.3.2", "HEAD", request(b"HEAD / HTTP/1.1"), "HEAD /"),
     served("9110 9.3.4", "PUT", request(b"PUT /x HTTP/1.1", b"Content-Length: 1", body=b"x"),
            "PUT /x", body=b"x"),
     answered("9110 9.3.6", "CONNECT", request(b"CONNECT h.test:443 HTTP/1.1"), 501,
