@@ -11,6 +11,7 @@
  * it returns. */
 #pragma once
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/list.h"
 #include "base/reason.h"
@@ -91,6 +92,8 @@ struct http_conn {
     const struct http_conn_events *events;
     void *owner;
     struct list link; /* the owner's */
+    usec_t opened_at; /* the owner's */
+    uint32_t use_n;   /* the owner's */
     uint32_t stream_n, stream_max;
 };
 

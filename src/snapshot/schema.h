@@ -177,6 +177,13 @@ enum snap_service_status {
 
 enum snap_protocol { SNAP_HTTP1 = 1 };
 
+/* How a service's requests are spread. 0 so that segments from before it say what they did. */
+enum snap_balance {
+    SNAP_BALANCE_ROUND_ROBIN = 0, /* by weight */
+    SNAP_BALANCE_LEAST_CONN = 1,  /* the fewest requests under way */
+    SNAP_BALANCE_LATENCY = 2      /* ewma: of two at random, the one that answers sooner */
+};
+
 struct snap_endpoint {
     uint8_t family; /* 4 or 6 */
     uint8_t zero;
@@ -190,7 +197,8 @@ struct snap_service {
     struct snap_str namespace_name, name, port; /* port as the Ingress says it: number or name */
     uint8_t status;   /* enum snap_service_status; endpoints are empty unless OK */
     uint8_t protocol; /* enum snap_protocol */
-    uint8_t zero[6];
+    uint8_t balance;  /* enum snap_balance */
+    uint8_t zero[5];
     struct snap_array
         endpoints; /* struct snap_endpoint, sorted by (family, address, port), unique */
 };

@@ -29,6 +29,7 @@ enum field_type {
     FIELD_STR,    /* struct snap_str */
     FIELD_ZERO,   /* arg bytes */
     FIELD_ENUM8,  /* 1..arg */
+    FIELD_UPTO8,  /* 0..arg */
     FIELD_ENUM32, /* 1..arg */
     FIELD_BOOL8,
     FIELD_RANGE, /* arg: enum range_array */
@@ -145,6 +146,8 @@ static bool check_field(struct check *c, const char *p, const struct field *f)
     case FIELD_ENUM8:
         return (*(const uint8_t *)v >= 1 && *(const uint8_t *)v <= f->arg) ||
                fail(c, "unknown number");
+    case FIELD_UPTO8:
+        return *(const uint8_t *)v <= f->arg || fail(c, "unknown number");
     case FIELD_ENUM32:
         return (*(const uint32_t *)v >= 1 && *(const uint32_t *)v <= f->arg) ||
                fail(c, "unknown number");
@@ -538,6 +541,7 @@ static const struct field service_fields[] = {
     STR_AT(struct snap_service, port),
     {FIELD_ENUM8, offsetof(struct snap_service, status),    SNAP_SERVICE_UNRESOLVED, NULL            },
     {FIELD_ENUM8, offsetof(struct snap_service, protocol),  SNAP_HTTP1,              NULL            },
+    {FIELD_UPTO8, offsetof(struct snap_service, balance),   SNAP_BALANCE_LATENCY,    NULL            },
     ZERO_AT(struct snap_service, zero),
     {FIELD_ARRAY, offsetof(struct snap_service, endpoints), 0,                       &layout_endpoint},
 };

@@ -1,11 +1,13 @@
 /* upstream/upstream.h: where requests go: services with their endpoints and kept-alive connections.
- * Keyed by stable identity (the snapshot's service key), so that they live across generations: a
- * new generation changes the endpoints in place; connections of endpoints that stay are kept, those
- * of endpoints that left get no new request, idle ones are closed at once, busy ones when they are
- * done. One set for each worker; nothing is shared. Knows no protocol version: connections come
- * from a struct http_dialer. */
+ * Keyed by stable identity (the snapshot's service key, the endpoint's address and port), so that
+ * they live across generations: a new generation changes the endpoints in place; connections,
+ * latencies and ejections of endpoints that stay are kept; endpoints that left get no new request,
+ * their idle connections are closed at once, busy ones when they are done. One set for each worker;
+ * nothing is shared. Knows no protocol version: connections come from a struct http_dialer.
+ * Time is passed in (monotonic); the set never looks at a clock. */
 #pragma once
 
+#include "base/clock.h"
 #include "http/stream.h"
 #include "snapshot/snapshot.h"
 #include "stats/stats.h"
@@ -13,29 +15,63 @@
 struct upstream_set;
 struct upstream_endpoint;
 
-/* Borrows everything for the set's life. seed: where round robin begins, so that workers do not
- * march in step. Errors: E_NOMEM. */
+/* Borrows everything for the set's life. seed: where round robin begins and what chance begins
+ * with, so that workers do not march in step. Errors: E_NOMEM. */
 enum err upstream_set_new(const struct snapshot *snapshot, struct http_dialer *dialer,
                           struct stats_page *stats, uint32_t seed, struct upstream_set **ret);
-/* Closes every connection. s may be NULL. */
+/* Closes every connection, busy ones too: their streams get on_closed, and whoever then asks for
+ * another one gets E_NOTFOUND. s may be NULL. */
 void upstream_set_free(struct upstream_set *s);
 /* Tells of a changed or deleted SNAP_SERVICE shard; shard is NULL when it is gone. */
 void upstream_set_update(struct upstream_set *s, struct str key, const struct snap_service *shard);
 
+/* ---- one try of a request ---- */
+
+struct upstream_ask {
+    struct str service; /* key of its SNAP_SERVICE shard */
+    uint64_t service_hash;
+    usec_t now;
+    const struct upstream_endpoint *avoid; /* the one that a retry comes from: taken only when there
+                                              is no other; NULL = none */
+    bool is_fresh; /* no kept-alive connection, for the try after one was found dead */
+};
+
 /* One chosen endpoint and a stream to it. */
 struct upstream_pick {
     struct http_stream *stream;
-    const struct upstream_endpoint *endpoint; /* valid while the stream is held */
+    const struct upstream_endpoint *endpoint; /* valid until the first upstream_set_update() after
+                                                 the stream's end */
     bool is_reused; /* the connection has served before: it may have died unnoticed */
+    bool is_probe;  /* the endpoint is ejected; this request finds out whether it is back */
+    usec_t began;   /* ask.now */
+    struct upstream_endpoint *unreported; /* upstream_report()'s; NULL once it was called */
 };
 
-/* Picks an endpoint of the service (round robin by weight) and opens a stream to it: on the warmest
- * kept-alive connection, else on a new one. Endpoints that refuse at once are passed over. fresh:
- * no kept-alive connection, for the try after one was found dead. Errors: E_NOTFOUND (no such
- * service, or no endpoint), E_REFUSED (all refused at once), E_LIMIT (descriptors, ports), E_NOMEM,
- * E_SYS. */
+/* Picks an endpoint by the service's way of balancing and opens a stream to it: on the warmest
+ * kept-alive connection, else on a new one. Endpoints that refuse at once are passed over. O(1) for
+ * round robin and latency, O(log endpoints) with weights and for least connections; allocates
+ * nothing but new connections. Errors: E_NOTFOUND (no such service, or no endpoint), E_REFUSED (all
+ * refused at once), E_LIMIT (descriptors, ports), E_NOMEM, E_SYS. */
+enum err upstream_open_with(struct upstream_set *s, const struct upstream_ask *ask,
+                            struct upstream_pick *ret);
+/* The same at this very moment, avoiding nobody. */
 enum err upstream_open(struct upstream_set *s, struct str key, uint64_t key_hash, bool fresh,
                        struct upstream_pick *ret);
+
+enum upstream_outcome {
+    UPSTREAM_ANSWERED,       /* a response head came, whatever its status */
+    UPSTREAM_CONNECT_FAILED, /* refused, unreachable, or not in time */
+    UPSTREAM_RESET,          /* closed before a response */
+    UPSTREAM_TIMEOUT,        /* silent for too long before a response */
+    UPSTREAM_ABANDONED       /* ended by somebody else: says nothing about the endpoint */
+};
+
+/* What a stream's on_closed before any response says about the endpoint. */
+enum upstream_outcome upstream_outcome_of(enum reason why);
+/* Tells how a try went, elapsed after pick.began. Only the first call for a pick counts, and a
+ * zeroed pick is fine, so that every way out may call it. Call it before the stream is released, or
+ * inside its on_closed. */
+void upstream_report(struct upstream_pick *pick, enum upstream_outcome outcome, usec_t elapsed);
 
 struct ip upstream_endpoint_ip(const struct upstream_endpoint *e);
 uint16_t upstream_endpoint_port(const struct upstream_endpoint *e);

@@ -1,0 +1,193 @@
+/* The connections of one endpoint.
+ *
+ *   dial ──> busy <──> idle          a connection is in the list of its state
+ *              └─────────┴──> closed
+ *
+ * The one used last serves first, so that those not needed run into their idle timeout (which is
+ * the protocol's). A connection ends after UPSTREAM_CONN_REQUESTS_MAX requests, when it is idle in
+ * front of more than UPSTREAM_IDLE_PER_ENDPOINT_MAX others, and when it is older than
+ * UPSTREAM_CONN_AGE_MAX at the moment it would be used again: so no request is ever cut by age. */
+#include "upstream/upstream_priv.h"
+
+static struct stats_page *stats_of(const struct upstream_endpoint *e)
+{
+    return e->set->stats;
+}
+
+/* ---- membership ---- */
+
+static void busy_add(struct upstream_endpoint *e, struct http_conn *c)
+{
+    list_push(&e->busy, &c->link);
+    stats_add(&stats_of(e)->upstream_busy, 1);
+}
+
+static void busy_del(struct upstream_endpoint *e, struct http_conn *c)
+{
+    list_del(&c->link);
+    stats_sub(&stats_of(e)->upstream_busy, 1);
+}
+
+static void idle_add(struct upstream_endpoint *e, struct http_conn *c)
+{
+    list_push(&e->idle, &c->link);
+    e->idle_n++;
+    stats_add(&stats_of(e)->upstream_idle, 1);
+}
+
+static void idle_del(struct upstream_endpoint *e, struct http_conn *c)
+{
+    list_del(&c->link);
+    e->idle_n--;
+    stats_sub(&stats_of(e)->upstream_idle, 1);
+}
+
+static void load_set(struct upstream_endpoint *e, uint32_t stream_n)
+{
+    e->stream_n = stream_n;
+    balance_load_changed(e);
+}
+
+static void idle_close(struct upstream_endpoint *e, struct http_conn *c)
+{
+    idle_del(e, c);
+    e->conn_n--;
+    c->ops->close(c);
+}
+
+void pool_close_idle(struct upstream_endpoint *e)
+{
+    while (!list_is_empty(&e->idle)) {
+        idle_close(e, container_of(e->idle.next, struct http_conn, link));
+    }
+}
+
+void pool_close_all(struct upstream_endpoint *e)
+{
+    pool_close_idle(e);
+    while (!list_is_empty(&e->busy)) {
+        struct http_conn *c = container_of(e->busy.next, struct http_conn, link);
+        busy_del(e, c);
+        load_set(e, e->stream_n - c->stream_n);
+        e->conn_n--;
+        c->ops->close(c);
+    }
+}
+
+/* ---- events ---- */
+
+static void on_connected(struct http_conn *c)
+{
+    (void)c; /* counted by the dialer; the pool treats connecting and connected alike */
+}
+
+/* Why a connection that has become free is not kept; NULL: it is. */
+static stats_value *limit_hit(const struct upstream_endpoint *e, const struct http_conn *c)
+{
+    if (c->use_n >= UPSTREAM_CONN_REQUESTS_MAX) {
+        return &stats_of(e)->limit_upstream_requests;
+    }
+    return e->idle_n >= UPSTREAM_IDLE_PER_ENDPOINT_MAX ? &stats_of(e)->limit_upstream_idle : NULL;
+}
+
+static void on_free(struct http_conn *c)
+{
+    struct upstream_endpoint *e = c->owner;
+    stats_value *limit = limit_hit(e, c);
+    busy_del(e, c);
+    load_set(e, e->stream_n - 1);
+    if (e->service != NULL && limit == NULL) {
+        idle_add(e, c);
+        return;
+    }
+    if (limit != NULL) {
+        stats_add(limit, 1);
+    }
+    e->conn_n--;
+    c->ops->close(c);
+    endpoint_end_if_over(e);
+}
+
+static void on_closed(struct http_conn *c, enum reason why, bool has_connected)
+{
+    struct upstream_endpoint *e = c->owner;
+    (void)why; /* what it says about the endpoint comes by upstream_report() */
+    (void)has_connected;
+    if (c->stream_n == 0) {
+        idle_del(e, c);
+    } else {
+        busy_del(e, c);
+        load_set(e, e->stream_n - c->stream_n);
+    }
+    e->conn_n--;
+    endpoint_end_if_over(e);
+}
+
+static const struct http_conn_events conn_events = {
+    .on_connected = on_connected,
+    .on_free = on_free,
+    .on_closed = on_closed,
+};
+
+/* ---- opening ---- */
+
+void pool_init(struct upstream_endpoint *e)
+{
+    list_init(&e->idle);
+    list_init(&e->busy);
+}
+
+/* The warmest idle connection that is young enough, no longer in a list; NULL: none. */
+static struct http_conn *idle_take(struct upstream_endpoint *e, usec_t now)
+{
+    while (!list_is_empty(&e->idle)) {
+        struct http_conn *c = container_of(e->idle.next, struct http_conn, link);
+        if (now < c->opened_at + UPSTREAM_CONN_AGE_MAX) {
+            idle_del(e, c);
+            return c;
+        }
+        stats_add(&stats_of(e)->limit_upstream_age, 1);
+        idle_close(e, c);
+    }
+    return NULL;
+}
+
+static enum err conn_dial(struct upstream_endpoint *e, usec_t now, struct http_conn **ret)
+{
+    struct http_dialer *d = e->set->dialer;
+    TRY(d->dial(d, &e->ip, e->port, &conn_events, e, ret));
+    (*ret)->opened_at = now;
+    (*ret)->use_n = 0;
+    e->conn_n++;
+    return E_OK;
+}
+
+enum err pool_open(struct upstream_endpoint *e, const struct upstream_ask *ask,
+                   struct upstream_pick *ret)
+{
+    struct http_conn *c = ask->is_fresh ? NULL : idle_take(e, ask->now);
+    bool is_reused = c != NULL;
+    if (!is_reused) {
+        TRY(conn_dial(e, ask->now, &c));
+    }
+    struct http_stream *stream = c->ops->open(c);
+    if (stream == NULL) { /* out of memory: the connection is a good thing to give back */
+        stats_add(&stats_of(e)->limit_memory, 1);
+        e->conn_n--;
+        c->ops->close(c);
+        return E_NOMEM;
+    }
+    c->use_n++;
+    busy_add(e, c);
+    load_set(e, e->stream_n + 1);
+    stats_add(&stats_of(e)->upstream_reuses, is_reused ? 1 : 0);
+    *ret = (struct upstream_pick){
+        .stream = stream,
+        .endpoint = e,
+        .is_reused = is_reused,
+        .is_probe = e->is_ejected,
+        .began = ask->now,
+        .unreported = e,
+    };
+    return E_OK;
+}

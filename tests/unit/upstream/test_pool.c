@@ -1,0 +1,180 @@
+/* Connections: kept, used again, ended. */
+#include "world.h"
+
+static void test_warmest_first(void **state)
+{
+    (void)state;
+    struct world *w = world_new(SNAP_BALANCE_ROUND_ROBIN, 1);
+    struct upstream_pick a = world_open(w), b = world_open(w);
+    struct http_stream *last = b.stream;
+    assert_false(a.is_reused || b.is_reused);
+    world_answer(w, &a, 1);
+    world_answer(w, &b, 1);
+    assert_int_equal(stats_get(&w->stats->upstream_idle), 2);
+    struct upstream_pick c = world_open(w);
+    assert_true(c.is_reused && c.stream == last);
+    assert_int_equal(stats_get(&w->stats->upstream_reuses), 1);
+    struct upstream_pick d;
+    assert_int_equal(world_try(w, NULL, true, &d), E_OK);
+    assert_false(d.is_reused);
+    assert_int_equal(w->dial_n[0], 3);
+    assert_int_equal(stats_get(&w->stats->upstream_busy), 2);
+    assert_int_equal(stats_get(&w->stats->upstream_idle), 1);
+    world_answer(w, &c, 1);
+    world_answer(w, &d, 1);
+    world_free(w);
+}
+
+static void test_requests_limit(void **state)
+{
+    (void)state;
+    struct world *w = world_new(SNAP_BALANCE_ROUND_ROBIN, 1);
+    for (uint32_t i = 1; i <= UPSTREAM_CONN_REQUESTS_MAX; i++) {
+        struct upstream_pick pick = world_open(w);
+        assert_int_equal(w->dial_n[0], 1);
+        assert_int_equal(stats_get(&w->stats->limit_upstream_requests), 0);
+        world_answer(w, &pick, 1);
+    }
+    assert_int_equal(stats_get(&w->stats->limit_upstream_requests), 1);
+    assert_int_equal(w->conn_n, 0);
+    struct upstream_pick pick = world_open(w);
+    assert_int_equal(w->dial_n[0], 2);
+    world_answer(w, &pick, 1);
+    assert_int_equal(w->conn_n, 1);
+    world_free(w);
+}
+
+static void test_age_limit(void **state)
+{
+    (void)state;
+    struct world *w = world_new(SNAP_BALANCE_ROUND_ROBIN, 1);
+    struct upstream_pick old = world_open(w);
+    w->now += 5;
+    struct upstream_pick young = world_open(w), pick;
+    world_answer(w, &young, 1);
+    world_answer(w, &old, 1); /* the warmest */
+    w->now += UPSTREAM_CONN_AGE_MAX - 6;
+    pick = world_open(w);
+    assert_ptr_equal(pick.stream, old.stream);
+    world_answer(w, &pick, 1);
+    w->now += 1;
+    pick = world_open(w); /* too old by nothing: the younger one serves */
+    assert_ptr_equal(pick.stream, young.stream);
+    assert_true(pick.is_reused);
+    assert_int_equal(w->conn_n, 1);
+    assert_int_equal(stats_get(&w->stats->limit_upstream_age), 1);
+    w->now += 5; /* grows old while it is busy: nothing is cut */
+    assert_int_equal(w->conn_n, 1);
+    world_answer(w, &pick, 1);
+    pick = world_open(w);
+    assert_false(pick.is_reused);
+    world_answer(w, &pick, 1);
+    world_free(w);
+}
+
+static void test_idle_limit(void **state)
+{
+    (void)state;
+    enum { N = UPSTREAM_IDLE_PER_ENDPOINT_MAX + 1 };
+    struct upstream_pick open[N];
+    struct world *w = world_new(SNAP_BALANCE_ROUND_ROBIN, 1);
+    for (uint32_t i = 0; i < N; i++) {
+        open[i] = world_open(w);
+    }
+    for (uint32_t i = 0; i < N; i++) {
+        assert_int_equal(stats_get(&w->stats->limit_upstream_idle), 0);
+        world_answer(w, &open[i], 1);
+    }
+    assert_int_equal(stats_get(&w->stats->limit_upstream_idle), 1);
+    assert_int_equal(stats_get(&w->stats->upstream_idle), UPSTREAM_IDLE_PER_ENDPOINT_MAX);
+    assert_int_equal(w->conn_n, UPSTREAM_IDLE_PER_ENDPOINT_MAX);
+    world_free(w);
+}
+
+static void test_idle_connection_closes(void **state)
+{
+    (void)state;
+    struct world *w = world_new(SNAP_BALANCE_ROUND_ROBIN, 1);
+    struct upstream_pick pick = world_open(w);
+    world_answer(w, &pick, 1);
+    world_cut(&pick, REASON_none); /* by its idle timeout, or its peer */
+    assert_int_equal(stats_get(&w->stats->upstream_idle), 0);
+    pick = world_open(w);
+    assert_false(pick.is_reused);
+    world_cut(&pick, REASON_upstream_cut); /* in mid-response */
+    upstream_report(&pick, UPSTREAM_ANSWERED, 1);
+    assert_int_equal(stats_get(&w->stats->upstream_busy), 0);
+    world_free(w);
+}
+
+/* A stream that cannot be made is an error, and its connection is given back, whether it was a new
+ * one or a kept-alive one. */
+static void test_no_stream(void **state)
+{
+    (void)state;
+    struct upstream_pick pick, old = {0};
+    struct world *w = world_new(SNAP_BALANCE_LEAST_CONN, 1);
+    w->is_stream_refused = true;
+    assert_int_equal(world_try(w, NULL, false, &old), E_NOMEM);
+    assert_null(old.stream);
+    assert_int_equal(w->conn_n, 0);
+    w->is_stream_refused = false;
+    pick = world_open(w);
+    world_answer(w, &pick, 1);
+    w->is_stream_refused = true;
+    assert_int_equal(world_try(w, NULL, false, &pick), E_NOMEM);
+    assert_int_equal(w->conn_n, 0);
+    assert_int_equal(stats_get(&w->stats->limit_memory), 2);
+    assert_int_equal(stats_get(&w->stats->upstream_busy), 0);
+    assert_int_equal(stats_get(&w->stats->upstream_idle), 0);
+    w->is_stream_refused = false;
+    pick = world_open(w);
+    world_answer(w, &pick, 1);
+    world_free(w);
+}
+
+static void test_dial_errors(void **state)
+{
+    (void)state;
+    static const enum err errors[] = {E_NOMEM, E_LIMIT, E_SYS, E_REFUSED};
+    struct world *w = world_new(SNAP_BALANCE_ROUND_ROBIN, 1);
+    struct upstream_pick pick = {0};
+    for (size_t i = 0; i < sizeof(errors) / sizeof(*errors); i++) {
+        w->dial_err[0] = errors[i];
+        assert_int_equal(world_try(w, NULL, false, &pick), errors[i]);
+        assert_null(pick.stream);
+    }
+    w->dial_err[0] = E_OK;
+    pick = world_open(w);
+    world_answer(w, &pick, 1);
+    world_free(w);
+}
+
+/* The set closes busy connections too. */
+static void test_free_while_busy(void **state)
+{
+    (void)state;
+    struct world *w = world_new(SNAP_BALANCE_LEAST_CONN, 3);
+    struct upstream_pick a = world_open(w), b = world_open(w), c = world_open(w);
+    world_answer(w, &b, 1);
+    world_publish(w, 1); /* busy connections of endpoints that have left among them */
+    (void)a;
+    (void)c;
+    assert_int_equal(w->conn_n, 2 + (w->open_n[0] == 1 && world_endpoint(&b) == 0));
+    world_free(w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_warmest_first),
+        cmocka_unit_test(test_requests_limit),
+        cmocka_unit_test(test_age_limit),
+        cmocka_unit_test(test_idle_limit),
+        cmocka_unit_test(test_idle_connection_closes),
+        cmocka_unit_test(test_no_stream),
+        cmocka_unit_test(test_dial_errors),
+        cmocka_unit_test(test_free_while_busy),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
