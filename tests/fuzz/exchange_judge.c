@@ -134,8 +134,8 @@ enum err message_parse(struct str s, bool is_request, bool is_head, struct messa
 
 static void check_tags(struct str s, int client, const char *what)
 {
-    for (size_t i = 0; i + 2 < s.n; i++) {
-        if (s.p[i] == '{' && s.p[i + 1] == 'k' && s.p[i + 2] != '0' + client) {
+    for (size_t i = 0; i + 3 < s.n; i++) {
+        if (s.p[i] == '{' && s.p[i + 1] == 'k' && s.p[i + 3] == '}' && s.p[i + 2] != '0' + client) {
             die(what, client, s);
         }
     }
