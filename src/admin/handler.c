@@ -1,6 +1,7 @@
 /* The health port as an HTTP handler: makes the whole answer at once, then sends it in pieces that
- * never exceed what one connection may hold back. A request body is not read: it ends the
- * connection. */
+ * never exceed what one connection may hold back. Only the series of /metrics are made piece by
+ * piece, one in each tick, when the one before has been taken. A request body is not read: it ends
+ * the connection. */
 #include "admin/handler.h"
 
 #include "base/mem.h"
@@ -9,13 +10,20 @@
 enum { PIECE_BYTES = 64 * 1024, FIELDS_MAX = 6, DATE_BYTES = 40 };
 
 struct answer { /* one for each request that is being answered */
+    struct admin_handler *admin;
     struct http_stream *stream;
     struct admin_response response;
-    size_t sent; /* of the body */
+    struct deferred more; /* the next piece of a scrape is made then */
+    size_t sent;          /* of the body */
+    bool has_scrape;      /* counted in admin->scrape_n */
+    bool is_finished;     /* the last piece was handed over */
 };
 
 static void answer_free(struct answer *a)
 {
+    a->admin->scrape_n -= a->has_scrape;
+    loop_undefer(&a->more);
+    admin_response_drop_scrape(&a->response);
     buf_fini(&a->response.body);
     mem_free(a);
 }
@@ -27,13 +35,43 @@ static void answer_end(struct answer *a)
     s->ops->release(s);
 }
 
+static void answer_go_on(struct answer *a, enum err e);
+
+/* The body was sent: what comes next takes its place. */
+static void answer_refill(struct answer *a)
+{
+    struct admin_response *r = &a->response;
+    buf_reset(&r->body);
+    a->sent = 0;
+    if (!metrics_scrape_step(r->scrape, &r->body, METRICS_PIECE_BYTES)) {
+        admin_response_drop_scrape(r);
+    }
+    answer_go_on(a, r->body.bad ? E_NOMEM : E_OK);
+}
+
+static void on_more(struct deferred *d)
+{
+    answer_refill(container_of(d, struct answer, more));
+}
+
+static struct str answer_piece(struct answer *a)
+{
+    struct str piece = str_first(str_from(buf_str(&a->response.body), a->sent), PIECE_BYTES);
+    a->sent += piece.n;
+    a->is_finished = a->sent == a->response.body.n && a->response.scrape == NULL;
+    return piece;
+}
+
 /* Sends pieces until all is sent, or the client is slow. */
 static void answer_go_on(struct answer *a, enum err e)
 {
-    while (e == E_OK && a->sent < a->response.body.n) {
-        struct str piece = str_first(str_from(buf_str(&a->response.body), a->sent), PIECE_BYTES);
-        a->sent += piece.n;
-        e = a->stream->ops->send_body(a->stream, piece, a->sent == a->response.body.n);
+    while (e == E_OK && !a->is_finished) {
+        if (a->sent == a->response.body.n && a->response.scrape != NULL) {
+            loop_defer(a->admin->views->loop, &a->more, on_more);
+            return;
+        }
+        struct str piece = answer_piece(a);
+        e = a->stream->ops->send_body(a->stream, piece, a->is_finished);
     }
     if (e != E_AGAIN) {
         answer_end(a); /* complete, or broken: then release cuts it */
@@ -89,12 +127,32 @@ static void answer_start(struct answer *a, bool is_head)
     if (a->response.outcome != NULL) {
         add_field(&head, fields, STR("x-lintel-outcome"), a->response.outcome);
     }
-    head.body = HTTP_BODY_LENGTH;
+    head.body = a->response.scrape != NULL ? HTTP_BODY_STREAM : HTTP_BODY_LENGTH;
     head.body_n = a->response.body.n;
-    struct str piece = str_first(buf_str(&a->response.body), is_head ? 0 : PIECE_BYTES);
-    a->sent = is_head ? a->response.body.n : piece.n;
-    bool is_end = a->sent == a->response.body.n;
-    answer_go_on(a, a->stream->ops->send_response(a->stream, &head, piece, is_end));
+    if (is_head) {
+        admin_response_drop_scrape(&a->response);
+        buf_reset(&a->response.body);
+    }
+    struct str piece = answer_piece(a);
+    answer_go_on(a, a->stream->ops->send_response(a->stream, &head, piece, a->is_finished));
+}
+
+/* Each holds a list of all series. */
+static void limit_scrapes(struct answer *a)
+{
+    if (a->response.scrape == NULL) {
+        return;
+    }
+    if (a->admin->scrape_n < METRICS_SCRAPES_MAX) {
+        a->has_scrape = true;
+        a->admin->scrape_n++;
+        return;
+    }
+    admin_response_drop_scrape(&a->response);
+    buf_reset(&a->response.body);
+    buf_add_str(&a->response.body, STR("too many scrapes at a time\n"));
+    a->response.status = 503;
+    a->response.type = "text/plain; charset=utf-8";
 }
 
 static void on_request(struct http_handler *h, struct http_stream *s, const struct http_request *r,
@@ -110,9 +168,11 @@ static void on_request(struct http_handler *h, struct http_stream *s, const stru
         s->ops->release(s); /* out of memory: the connection is cut */
         return;
     }
+    a->admin = admin;
     a->stream = s;
     buf_init(&a->response.body, ADMIN_BODY_BYTES_MAX);
     admin_respond(admin->views, r, &a->response);
+    limit_scrapes(a);
     answer_start(a, r->is_head);
 }
 

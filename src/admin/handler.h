@@ -1,11 +1,12 @@
 /* admin/handler.h: the health port: /healthz, /readyz, /metrics and, for the loopback only,
- * /debug/explain, /debug/dump and /debug/diagnostics. A struct http_handler: the HTTP itself is
- * http1/. Read-only: GET and HEAD.
- * Not here: accepting connections (listener.h), what the views show (explain.h, metrics.h). */
+ * /debug/explain, /debug/dump, /debug/diagnostics and /debug/top. A struct http_handler: the HTTP
+ * itself is http1/. Read-only: GET and HEAD. Not here: accepting connections (listener.h), what the
+ * views show (explain.h, metrics.h). */
 #pragma once
 
 #include "admin/explain.h"
-#include "admin/metrics.h"
+#include "admin/metrics_series.h"
+#include "event/loop.h"
 #include "http/stream.h"
 
 enum { ADMIN_BODY_BYTES_MAX = 64 << 20 }; /* a view that is longer is refused with 500 */
@@ -14,6 +15,7 @@ enum { ADMIN_BODY_BYTES_MAX = 64 << 20 }; /* a view that is longer is refused wi
 struct admin_views {
     void *arg;
     const struct stats_area *stats;
+    struct loop *loop; /* long answers are made a piece in each tick; NULL: all at once */
     /* Fills everything but stats, which is set. */
     void (*metrics)(void *arg, struct metrics_input *in);
     /* What explain may look at; valid during the request. */
@@ -27,6 +29,7 @@ struct admin_views {
 struct admin_handler {
     struct http_handler http; /* first */
     const struct admin_views *views;
+    uint32_t scrape_n; /* answers that hold a scrape */
 };
 
 /* Borrows views. */
@@ -37,10 +40,14 @@ struct admin_response {
     const char *type;    /* of the body */
     const char *outcome; /* x-lintel-outcome of /debug/explain: "served", "refused"; or NULL */
     struct buf body;
+    struct metrics_scrape *scrape; /* what comes behind body; NULL: nothing */
 };
 
+/* Forgets the scrape, if there is one. */
+void admin_response_drop_scrape(struct admin_response *r);
+
 /* What the handler answers to one request; the pure half of it. peer NULL counts as a stranger.
- * The caller inits response->body and frees it. */
+ * The caller inits response->body and frees it and the scrape. */
 void admin_respond(const struct admin_views *views, const struct http_request *r,
                    struct admin_response *response);
 

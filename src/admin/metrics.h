@@ -7,9 +7,18 @@
 #include "model/object.h"
 #include "stats/stats.h"
 
+/* The constant labels of ingress-nginx's metrics. Empty where there is nothing to say. */
+struct metrics_identity {
+    struct str class_name, namespace_name, pod;
+};
+
 /* What the controller knows besides the stats area. */
 struct metrics_input {
     const struct stats_area *stats;
+    struct metrics_identity identity;
+    /* Calls fn for each present diagnostic. Errors: E_NOMEM. NULL: unknown. */
+    enum err (*each_diag)(void *arg, diag_fn *fn, void *fn_arg);
+    void *each_diag_arg;
     uint64_t objects[OBJECT_KINDS_N];
     uint64_t diagnostics[DIAG_REASONS_N][2]; /* [reason][severity - 1]: present at this moment */
     uint64_t diagnostics_total;              /* seen since the start */
@@ -21,7 +30,9 @@ struct metrics_input {
     uint64_t names, names_unresolved; /* of ExternalName Services */
 };
 
-/* Adds all metrics. CPU and memory come from /proc: context: may read small files of /proc. */
+/* Adds all metrics but those of the routes (metrics_series.h): their number does not grow with the
+ * configuration, but for METRICS_ORPHANS_MAX. CPU and memory come from /proc: context: may read
+ * small files of /proc. */
 void metrics_emit(struct buf *out, const struct metrics_input *in);
 
 /* One sample line; labels is "a=\"b\"" or empty. For values that are no whole numbers, seconds. */

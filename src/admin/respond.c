@@ -3,6 +3,7 @@
 
 #include "admin/json.h"
 #include "admin/params.h"
+#include "admin/top.h"
 #include "base/mem.h"
 #include "wire/uri.h"
 
@@ -77,13 +78,37 @@ static void view_readyz(const struct call *c)
     answer_text(c->response, is_ready ? 200 : 503);
 }
 
+static struct metrics_input metrics_of(const struct call *c)
+{
+    struct metrics_input in = {
+        .stats = c->views->stats, .each_diag = c->views->each_diag, .each_diag_arg = c->views->arg};
+    c->views->metrics(c->views->arg, &in);
+    return in;
+}
+
+void admin_response_drop_scrape(struct admin_response *r)
+{
+    if (r->scrape != NULL) {
+        metrics_scrape_fini(r->scrape);
+        mem_free(r->scrape);
+        r->scrape = NULL;
+    }
+}
+
 static void view_metrics(const struct call *c)
 {
-    struct metrics_input in = {.stats = c->views->stats};
-    c->views->metrics(c->views->arg, &in);
-    metrics_emit(&c->response->body, &in);
-    c->response->status = 200;
-    c->response->type = TYPE_METRICS;
+    struct admin_response *r = c->response;
+    struct metrics_input in = metrics_of(c);
+    r->scrape = mem_calloc(1, sizeof(*r->scrape));
+    if (r->scrape == NULL ||
+        metrics_scrape_init(r->scrape, c->views->stats, &in.identity) != E_OK) {
+        admin_response_drop_scrape(r);
+        answer_error(r, 500, "internal", "out of memory");
+        return;
+    }
+    metrics_emit(&r->body, &in);
+    r->status = 200;
+    r->type = TYPE_METRICS;
 }
 
 /* ---- debug views ---- */
@@ -219,6 +244,14 @@ static void show_diagnostics(const struct call *c, struct debug_params *p)
     r->type = p->is_text ? TYPE_TEXT : TYPE_JSON;
 }
 
+static void view_top(const struct call *c)
+{
+    struct metrics_input in = metrics_of(c);
+    c->response->body.bad = top_emit(&c->response->body, &in) != E_OK || c->response->body.bad;
+    c->response->status = 200;
+    c->response->type = TYPE_JSON;
+}
+
 typedef void show_fn(const struct call *c, struct debug_params *p);
 
 static void view_debug(const struct call *c, show_fn *show)
@@ -269,6 +302,7 @@ static const struct {
     {STR_INIT("/debug/explain"),     true,  view_explain    },
     {STR_INIT("/debug/dump"),        true,  view_dump       },
     {STR_INIT("/debug/diagnostics"), true,  view_diagnostics},
+    {STR_INIT("/debug/top"),         true,  view_top        },
 };
 enum { PATHS_N = sizeof(paths) / sizeof(paths[0]) };
 
@@ -294,7 +328,7 @@ static void route(const struct admin_views *views, const struct http_request *r,
     if (i == PATHS_N) {
         answer_error(response, 404, "not_found",
                      "there are /healthz, /readyz, /metrics and, from the loopback, "
-                     "/debug/explain, /debug/dump and /debug/diagnostics");
+                     "/debug/explain, /debug/dump, /debug/diagnostics and /debug/top");
     } else if (!is_get(r)) {
         answer_error(response, 405, "method_not_allowed", "this port is read-only: use GET");
     } else if (paths[i].is_local && (r->peer == NULL || !ip_is_loopback(&r->peer->ip))) {
@@ -310,6 +344,7 @@ void admin_respond(const struct admin_views *views, const struct http_request *r
     route(views, r, response);
     if (response->body.bad) {
         buf_reset(&response->body);
+        admin_response_drop_scrape(response);
         response->outcome = NULL;
         answer_error(response, 500, "internal", "the view does not fit into memory");
     }

@@ -7,6 +7,7 @@
 #include "controller/views.h"
 #include "log/log.h"
 #include "os/heritage.h"
+#include "stats/series.h"
 
 #include <sys/epoll.h>
 #include <unistd.h>
@@ -21,6 +22,7 @@ struct controller {
     struct admin_listener health;
     struct watch control;
     struct timer start;
+    struct timer retire; /* of series that nobody uses */
     bool has_health, is_ready_sent;
 };
 
@@ -126,6 +128,19 @@ static enum err open_health(struct controller *c)
     return E_OK;
 }
 
+static bool has_ingress(const void *store, struct str namespace_name, struct str name)
+{
+    return store_get(store, OBJECT_INGRESS, namespace_name, name) != NULL;
+}
+
+static void on_retire(struct timer *t)
+{
+    struct controller *c = container_of(t, struct controller, retire);
+    /* Out of memory: the next time will do. */
+    (void)series_retire(c->stats, clock_monotonic(), has_ingress, c->pipeline.store);
+    loop_arm(c->loop, t, SERIES_RETIRE_PERIOD, on_retire);
+}
+
 static void on_start(struct timer *t)
 {
     struct controller *c = container_of(t, struct controller, start);
@@ -146,6 +161,7 @@ static enum err start(struct controller *c, const struct controller_options *o)
     TRY(open_health(c));
     watch_control(c);
     loop_arm(c->loop, &c->start, 0, on_start);
+    loop_arm(c->loop, &c->retire, SERIES_RETIRE_PERIOD, on_retire);
     return E_OK;
 }
 
@@ -161,6 +177,7 @@ static void finish(struct controller *c)
         pipeline_fini(&c->pipeline);
     }
     loop_disarm(c->loop, &c->start);
+    loop_disarm(c->loop, &c->retire);
     loop_unwatch(c->loop, &c->control);
     loop_free(c->loop);
     stats_close(c->stats);

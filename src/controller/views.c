@@ -1,6 +1,8 @@
 /* What the health port shows of the pipeline. */
 #include "controller/views.h"
 
+#include <stdlib.h>
+
 #include "snapshot/dump.h"
 
 static void count_diag(void *arg, const struct diag *d)
@@ -31,6 +33,11 @@ static void view_metrics(void *arg, struct metrics_input *in)
     in->batch_cpu = p->run_cpu;
     in->lag_last = p->lag_last;
     in->lag_most = p->lag_most;
+    in->identity = (struct metrics_identity){
+        .class_name = p->options->compile.controller,
+        .namespace_name = str_from_cstr(getenv("POD_NAMESPACE")),
+        .pod = str_from_cstr(getenv("POD_NAME")),
+    };
     publish_figures(p->publish, &segments, &in->snapshot_bytes);
     in->snapshot_segments = segments;
     if (p->directory != NULL) {
@@ -66,6 +73,7 @@ void views_init(struct admin_views *ret, struct pipeline *p)
     *ret = (struct admin_views){
         .arg = p,
         .stats = p->options->stats,
+        .loop = p->loop,
         .metrics = view_metrics,
         .world = view_world,
         .dump = view_dump,

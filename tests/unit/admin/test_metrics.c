@@ -6,9 +6,11 @@
 
 #include <cmocka.h>
 
-#include "admin/metrics.h"
-#include "stats/stats.h"
+#include "admin/metrics_series.h"
+#include "admin/top.h"
+#include "base/mem.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -20,7 +22,7 @@ struct reader {
     struct str families[FAMILIES_MAX]; /* in order; each may come once */
     size_t family_n;
     size_t sample_n;
-    bool has_help, has_type; /* of the present family */
+    bool has_help, has_type, is_histogram; /* of the present family */
 };
 
 static bool is_name(struct str s)
@@ -53,8 +55,12 @@ static void read_type(struct reader *r, struct str rest)
     assert_true(str_cut(rest, ' ', &name, &type));
     assert_true(r->has_help && !r->has_type);
     assert_true(str_eq(name, r->families[r->family_n - 1]));
-    assert_true(str_eq(type, STR("counter")) || str_eq(type, STR("gauge")));
-    assert_int_equal(str_eq(type, STR("counter")), str_has_suffix(name, STR("_total")));
+    assert_true(str_eq(type, STR("counter")) || str_eq(type, STR("gauge")) ||
+                str_eq(type, STR("histogram")));
+    if (!str_has_prefix(name, STR("nginx_"))) { /* those names are not ours */
+        assert_int_equal(str_eq(type, STR("counter")), str_has_suffix(name, STR("_total")));
+    }
+    r->is_histogram = str_eq(type, STR("histogram"));
     r->has_type = true;
 }
 
@@ -85,6 +91,22 @@ static bool is_number(struct str s)
            (fraction.n == 0 || str_to_u64(fraction, UINT64_MAX, &n));
 }
 
+static bool is_of_family(const struct reader *r, struct str name)
+{
+    static const struct str suffixes[] = {STR_INIT("_bucket"), STR_INIT("_sum"),
+                                          STR_INIT("_count")};
+    struct str family = r->families[r->family_n - 1];
+    if (!r->is_histogram) {
+        return str_eq(name, family);
+    }
+    for (size_t i = 0; i < 3; i++) {
+        if (str_has_prefix(name, family) && str_eq(str_from(name, family.n), suffixes[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void read_sample(struct reader *r, struct str line)
 {
     size_t end = line.n;
@@ -94,7 +116,7 @@ static void read_sample(struct reader *r, struct str line)
     assert_true(end > 0 && is_number(str_from(line, end)));
     struct str series = str_first(line, end - 1);
     size_t brace = str_find(series, '{');
-    assert_true(r->has_type && str_eq(str_first(series, brace), r->families[r->family_n - 1]));
+    assert_true(r->has_type && is_of_family(r, str_first(series, brace)));
     if (brace < series.n) {
         assert_true(series.p[series.n - 1] == '}' && series.n - brace > 2);
         read_labels(str_make(series.p + brace + 1, series.n - brace - 2));
@@ -260,6 +282,271 @@ static void configuration(void **state)
     free_world(&w);
 }
 
+static void as_nginx_names_them(void **state)
+{
+    struct world w;
+    (void)state;
+    make_world(&w, 2);
+    w.in.identity =
+        (struct metrics_identity){STR("k8s.io/ingress-nginx"), STR("infra"), STR("p-1")};
+    stats_set(&w.stats->workers[0].conns_active, 3);
+    stats_set(&w.stats->workers[1].conns_idle, 5);
+    stats_set(&w.stats->workers[0].requests_in_flight, 2);
+    emit(&w);
+    const char *constant = "controller_class=\"k8s.io/ingress-nginx\",controller_namespace="
+                           "\"infra\",controller_pod=\"p-1\"";
+    static const struct {
+        const char *state, *value;
+    } states[] = {
+        {"active",  "8"},
+        {"reading", "1"},
+        {"writing", "2"},
+        {"waiting", "5"},
+    };
+    for (size_t i = 0; i < 4; i++) {
+        char line[400];
+        (void)snprintf(line, sizeof(line),
+                       "nginx_ingress_controller_nginx_process_connections{state=\"%s\",%s} %s",
+                       states[i].state, constant, states[i].value);
+        assert_true(has_line(&w, line));
+    }
+    free_world(&w);
+}
+
+static enum err two_orphans(void *arg, diag_fn *fn, void *fn_arg)
+{
+    struct diag d = {.reason = DIAG_NoEndpoints,
+                     .kind = STR("Ingress"),
+                     .namespace_name = STR("ns"),
+                     .name = STR("in")};
+    (void)arg;
+    fn(fn_arg, &d);
+    fn(fn_arg, &d); /* another path of the same Ingress */
+    d.reason = DIAG_ServiceNotFound;
+    fn(fn_arg, &d);
+    d.reason = DIAG_InvalidHost;
+    fn(fn_arg, &d);
+    return E_OK;
+}
+
+static enum err many_orphans(void *arg, diag_fn *fn, void *fn_arg)
+{
+    char name[24];
+    for (size_t i = 0; i < *(size_t *)arg; i++) {
+        (void)snprintf(name, sizeof(name), "in-%zu", i);
+        const struct diag d = {
+            .reason = DIAG_NoEndpoints, .kind = STR("Ingress"), .name = str_from_cstr(name)};
+        fn(fn_arg, &d);
+    }
+    return E_OK;
+}
+
+static size_t count_lines(struct world *w, const char *prefix)
+{
+    struct str text = buf_str(&w->out), one;
+    size_t n = 0;
+    while (str_cut(text, '\n', &one, &text)) {
+        n += str_has_prefix(one, str_from_cstr(prefix));
+    }
+    return n;
+}
+
+static void orphans(void **state)
+{
+    struct world w;
+    struct reader r;
+    (void)state;
+    make_world(&w, 1);
+    w.in.each_diag = two_orphans;
+    emit(&w);
+    read_all(&r, buf_str(&w.out));
+    assert_int_equal(
+        count_lines(
+            &w,
+            "nginx_ingress_controller_orphan_ingress{namespace=\"ns\",ingress=\"in\",type=\"no-"),
+        2);
+    for (size_t n = METRICS_ORPHANS_MAX; n <= METRICS_ORPHANS_MAX + 1; n++) {
+        w.in.each_diag = many_orphans;
+        w.in.each_diag_arg = &n;
+        emit(&w);
+        assert_int_equal(count_lines(&w, "nginx_ingress_controller_orphan_ingress{"),
+                         METRICS_ORPHANS_MAX);
+    }
+    free_world(&w);
+}
+
+static void how_far_a_worker_is_behind(void **state)
+{
+    struct world w;
+    (void)state;
+    make_world(&w, 2);
+    stats_set(&w.stats->generation, 9);
+    stats_set(&w.stats->generation_published_us, clock_wall() - 3600 * USEC_PER_SEC);
+    stats_set(&w.stats->workers[0].generation, 9);
+    stats_set(&w.stats->workers[1].generation, 8);
+    stats_set(&w.stats->workers[1].pid, 1);
+    emit(&w);
+    assert_true(has_line(&w, "lintel_worker_configuration_lag_seconds{worker=\"0\"} 0.000000"));
+    assert_int_equal(count_lines(&w, "lintel_worker_configuration_lag_seconds{worker=\"1\"} 3600."),
+                     1);
+    assert_int_equal(count_lines(&w, "nginx_ingress_controller_config_last_reload_successful{"), 1);
+    buf_add_char(&w.out, 0);
+    assert_non_null(strstr(w.out.p, "config_last_reload_successful{controller_class=\"\","
+                                    "controller_namespace=\"\",controller_pod=\"\"} 0\n"));
+    free_world(&w);
+}
+
+/* ---- series ---- */
+
+static const struct series_sample sample = {.now = 1000,
+                                            .duration = 7000,
+                                            .connect = 300,
+                                            .header = 5000,
+                                            .response = 6000,
+                                            .request_bytes = 100,
+                                            .response_bytes = 5000};
+
+/* Requests without a route, which need no snapshot. */
+static void record(struct world *w, uint32_t worker, uint16_t status, enum reason reason, size_t n)
+{
+    struct series_table *table;
+    const struct series_key k = {.method = STR("GET"), .status = status, .reason = reason};
+    assert_int_equal(series_table_new(w->stats, worker, &table), E_OK);
+    for (size_t i = 0; i < n; i++) {
+        series_record(table, &k, &sample);
+    }
+    series_table_free(table);
+}
+
+static void scrape(struct world *w, size_t piece)
+{
+    struct metrics_scrape s;
+    bool is_more = true;
+    buf_reset(&w->out);
+    assert_int_equal(metrics_scrape_init(&s, w->stats, &w->in.identity), E_OK);
+    for (size_t bytes = piece; is_more; bytes = w->out.n + piece) {
+        is_more = metrics_scrape_step(&s, &w->out, bytes);
+    }
+    metrics_scrape_fini(&s);
+    assert_false(w->out.bad);
+}
+
+#define LABELS(status)                                                                             \
+    "controller_class=\"c\",controller_namespace=\"\",controller_pod=\"\",namespace=\"\","         \
+    "ingress=\"\",service=\"\",host=\"_\",path=\"\",method=\"GET\",status=\"" status "\""
+
+static void series_of_all_workers_are_summed(void **state)
+{
+    struct world w;
+    struct reader r;
+    (void)state;
+    make_world(&w, 2);
+    w.in.identity.class_name = STR("c");
+    record(&w, 0, 404, REASON_no_route, 2);
+    record(&w, 1, 404, REASON_no_route, 3);
+    record(&w, 1, 404, REASON_none, 4); /* a filter's own 404, say */
+    record(&w, 1, 200, REASON_none, 1);
+    scrape(&w, 1 << 20);
+    read_all(&r, buf_str(&w.out));
+    assert_true(has_line(&w, "nginx_ingress_controller_requests{" LABELS("404") "} 9"));
+    assert_true(has_line(&w, "nginx_ingress_controller_requests{" LABELS("200") "} 1"));
+    assert_true(
+        has_line(&w, "lintel_route_answers_total{" LABELS("404") ",reason=\"no_route\"} 5"));
+    assert_int_equal(count_lines(&w, "lintel_route_answers_total{"), 1);
+#define HISTOGRAM "nginx_ingress_controller_request_duration_seconds"
+    assert_true(has_line(&w, HISTOGRAM "_bucket{" LABELS("404") ",le=\"0.005\"} 0"));
+    assert_true(has_line(&w, HISTOGRAM "_bucket{" LABELS("404") ",le=\"0.01\"} 9"));
+    assert_true(has_line(&w, HISTOGRAM "_bucket{" LABELS("404") ",le=\"+Inf\"} 9"));
+    assert_true(has_line(&w, HISTOGRAM "_sum{" LABELS("404") "} 0.063000"));
+    assert_true(has_line(&w, HISTOGRAM "_count{" LABELS("404") "} 9"));
+    assert_int_equal(count_lines(&w, HISTOGRAM "_bucket{"), 3 * 12); /* ingress-nginx's, and +Inf */
+    assert_true(has_line(&w, "nginx_ingress_controller_connect_duration_seconds_bucket{" LABELS(
+                                 "404") ",le=\"0.005\"} 9"));
+    assert_true(
+        has_line(&w, "nginx_ingress_controller_response_size_sum{" LABELS("404") "} 45000"));
+    assert_true(has_line(&w, "nginx_ingress_controller_bytes_sent_sum{" LABELS("404") "} 45000"));
+    free_world(&w);
+}
+
+static void pieces_of_any_size_give_the_same(void **state)
+{
+    struct world w;
+    struct buf whole;
+    (void)state;
+    make_world(&w, 2);
+    record(&w, 0, 404, REASON_no_route, 2);
+    record(&w, 1, 200, REASON_none, 3);
+    scrape(&w, 1 << 20);
+    buf_init(&whole, TEXT_BYTES);
+    buf_add_str(&whole, buf_str(&w.out));
+    for (size_t piece = 1; piece < 5000; piece += 611) {
+        scrape(&w, piece);
+        assert_true(str_eq(buf_str(&whole), buf_str(&w.out)));
+    }
+    buf_fini(&whole);
+    free_world(&w);
+}
+
+/* Between two pieces everything ends: what was begun stays well-formed. */
+static void series_that_end_during_a_scrape(void **state)
+{
+    struct world w;
+    struct reader r;
+    struct metrics_scrape s;
+    (void)state;
+    make_world(&w, 1);
+    for (uint16_t status = 200; status < 300; status++) {
+        record(&w, 0, status, REASON_none, 1);
+    }
+    assert_int_equal(metrics_scrape_init(&s, w.stats, &w.in.identity), E_OK);
+    assert_true(metrics_scrape_step(&s, &w.out, 1000));
+    for (size_t i = 1; i <= 100; i++) {
+        struct series *at = &series_region(w.stats, 0)->items[i];
+        stats_set(&at->version, stats_get(&at->version) + 4);
+    }
+    while (metrics_scrape_step(&s, &w.out, w.out.n + 1000)) {
+    }
+    metrics_scrape_fini(&s);
+    read_all(&r, buf_str(&w.out));
+    assert_int_equal(count_lines(&w, "nginx_ingress_controller_request_size_count{"), 1);
+    free_world(&w);
+}
+
+static void totals(void **state)
+{
+    struct world w;
+    (void)state;
+    make_world(&w, 2);
+    record(&w, 0, 404, REASON_no_route, 2);
+    record(&w, 1, 200, REASON_none, 3);
+    emit(&w);
+    assert_true(has_line(&w, "lintel_request_duration_seconds_bucket{le=\"0.005\"} 0"));
+    assert_true(has_line(&w, "lintel_request_duration_seconds_bucket{le=\"0.01\"} 5"));
+    assert_true(has_line(&w, "lintel_request_duration_seconds_sum 0.035000"));
+    assert_true(has_line(&w, "lintel_upstream_connect_duration_seconds_bucket{le=\"0.00025\"} 0"));
+    assert_true(has_line(&w, "lintel_upstream_connect_duration_seconds_bucket{le=\"0.0005\"} 5"));
+    assert_true(has_line(&w, "lintel_response_size_bytes_bucket{le=\"16384\"} 5"));
+    assert_true(has_line(&w, "lintel_series 2"));
+    free_world(&w);
+}
+
+static void out_of_memory(void **state)
+{
+    struct world w;
+    struct metrics_scrape s;
+    (void)state;
+    make_world(&w, 1);
+    record(&w, 0, 404, REASON_no_route, 2);
+    mem_fail_from(1);
+    enum err e = metrics_scrape_init(&s, w.stats, &w.in.identity);
+    enum err top = top_emit(&w.out, &w.in);
+    mem_fail_from(0);
+    assert_int_equal(e, E_NOMEM);
+    assert_true(top == E_NOMEM || w.out.bad);
+    metrics_scrape_fini(&s);
+    free_world(&w);
+}
+
 static void labels_are_escaped(void **state)
 {
     struct buf b;
@@ -279,6 +566,14 @@ int main(void)
         cmocka_unit_test(what_belongs_to_one_worker_is_not_summed),
         cmocka_unit_test(processes),
         cmocka_unit_test(configuration),
+        cmocka_unit_test(as_nginx_names_them),
+        cmocka_unit_test(orphans),
+        cmocka_unit_test(how_far_a_worker_is_behind),
+        cmocka_unit_test(series_of_all_workers_are_summed),
+        cmocka_unit_test(pieces_of_any_size_give_the_same),
+        cmocka_unit_test(series_that_end_during_a_scrape),
+        cmocka_unit_test(totals),
+        cmocka_unit_test(out_of_memory),
         cmocka_unit_test(labels_are_escaped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -73,6 +73,7 @@ static int make_world(void **state)
 static int free_world(void **state)
 {
     struct world *w = *state;
+    admin_response_drop_scrape(&w->response);
     buf_fini(&w->response.body);
     snapshot_fini(&w->snapshot);
     stats_close(w->stats);
@@ -85,6 +86,7 @@ static uint16_t ask(struct world *w, const char *method, const char *target)
         .method = str_from_cstr(method), .target = str_from_cstr(target), .peer = &w->peer};
     struct buf body = w->response.body;
     buf_reset(&body);
+    admin_response_drop_scrape(&w->response);
     w->response = (struct admin_response){.body = body};
     admin_respond(&w->views, &r, &w->response);
     buf_add_char(&w->response.body, 0);
@@ -135,10 +137,23 @@ static void readiness(void **state)
     assert_int_equal(ask(w, "GET", "/readyz"), 503);
 }
 
+static void top(void **state)
+{
+    struct world *w = *state;
+    stats_set(&w->stats->workers[0].reasons[REASON_no_route], 7);
+    assert_int_equal(ask(w, "GET", "/debug/top"), 200);
+    assert_string_equal(w->response.type, "application/json");
+    assert_true(says(w, "{\"name\":\"no_route\",\"count\":7}"));
+    assert_true(says(w, "\"routes\":["));
+    assert_int_equal(ip_parse(STR("10.0.0.1"), &w->peer.ip), E_OK);
+    assert_int_equal(ask(w, "GET", "/debug/top"), 403);
+}
+
 static void metrics(void **state)
 {
     struct world *w = *state;
     assert_int_equal(ask(w, "GET", "/metrics"), 200);
+    assert_non_null(w->response.scrape); /* the series come behind */
     assert_string_equal(w->response.type, "text/plain; version=0.0.4; charset=utf-8");
     assert_true(says(w, "lintel_compile_runs_total 4711\n"));
 }
@@ -227,6 +242,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(paths_and_methods, make_world, free_world),
         cmocka_unit_test_setup_teardown(readiness, make_world, free_world),
         cmocka_unit_test_setup_teardown(metrics, make_world, free_world),
+        cmocka_unit_test_setup_teardown(top, make_world, free_world),
         cmocka_unit_test_setup_teardown(debug_is_for_the_loopback, make_world, free_world),
         cmocka_unit_test_setup_teardown(dump_and_diagnostics_in_both_forms, make_world, free_world),
         cmocka_unit_test_setup_teardown(bad_parameters, make_world, free_world),
