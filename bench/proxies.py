@@ -42,7 +42,7 @@ http {{
 HAPROXY = """
 global
     nbthread 1
-    maxconn 20480
+    maxconn 9000
     tune.listener.multi-queue off
 defaults
     mode http
@@ -64,7 +64,7 @@ frontend in
     http-request set-header X-Scheme http
     default_backend out
 backend out
-    server b1 127.0.0.1:{backend} maxconn 20000
+    server b1 127.0.0.1:{backend} maxconn 8000
 """
 
 NGINX_BACKEND = """

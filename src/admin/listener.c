@@ -97,7 +97,8 @@ enum err admin_listener_open(struct admin_listener *l, struct loop *loop, int fd
 {
     *l = (struct admin_listener){
         .loop = loop, .fd = fd, .watch = {.fd = -1}, .retry = {.on_fire = on_retry}};
-    TRY(http1_context_init(&l->context, loop));
+    l->budget.max = ADMIN_MEMORY_MAX;
+    TRY(http1_context_init(&l->context, loop, &snap_settings_default, &l->budget));
     admin_handler_init(&l->handler, views);
     http1_server_init(&l->server, &l->context, &l->handler.http, &l->stats);
     enum err e = loop_watch_listener(loop, &l->watch, fd, on_connection);

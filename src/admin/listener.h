@@ -9,6 +9,7 @@ struct admin_listener {
     struct watch watch; /* of the listening socket */
     int fd;
     struct http1_context context;
+    struct http_budget budget;
     struct http1_server server;
     struct admin_handler handler;
     struct stats_page stats; /* our own connections, apart from those of clients; nobody reads it */

@@ -1,6 +1,7 @@
 /* lintel run: options to the supervisor's struct, and on to the controller's command line. */
 #include "cli/commands.h"
 #include "cli/out.h"
+#include "cli/value.h"
 #include "log/access.h"
 #include "log/log.h"
 #include "supervisor/supervisor.h"
@@ -10,6 +11,11 @@
 #include <string.h>
 
 enum { PASSED_BYTES_MAX = 64 * 1024 };
+
+static bool is_flag(enum cli_option_id id)
+{
+    return cli_options[id].type == CLI_FLAG;
+}
 
 struct compile_options command_compile_options(const struct cli_args *a)
 {
@@ -22,6 +28,14 @@ struct compile_options command_compile_options(const struct cli_args *a)
     };
     (void)str_cut(cli_text(a, CLI_OPT_default_backend_service), '/', &o.default_namespace,
                   &o.default_service); /* was checked, or both are empty */
+    o.has_settings = true;
+    o.settings = snap_settings_default;
+#define SETTING(id, name, type, argument, text, value, low, high, help)                            \
+    o.settings.id = is_flag(CLI_OPT_##id) ? cli_flag(a, CLI_OPT_##id) : cli_number(a, CLI_OPT_##id);
+#include "snapshot/settings.def"
+#undef SETTING
+    (void)cli_prefixes_parse(cli_text(a, CLI_OPT_proxy_real_ip_cidr), o.trusted,
+                             &o.trusted_n); /* was checked */
     return o;
 }
 

@@ -26,10 +26,12 @@ enum cli_type {
     CLI_PORT,
     CLI_COUNT,
     CLI_DURATION, /* 10s, 500ms, 1m30s; a bare number is seconds */
+    CLI_SIZE,     /* bytes: 4096, 8k, 1m, 2g */
     CLI_CHOICE,
     CLI_ADDRESS,   /* an IP address */
     CLI_HOST_PORT, /* 127.0.0.1:10254, [::1]:10254 */
     CLI_OBJECT,    /* namespace/name */
+    CLI_PREFIXES,  /* address prefixes: 10.0.0.0/8,2001:db8::/32 */
     CLI_TOKEN,     /* an HTTP token: RFC 9110 section 5.6.2 */
     CLI_FIELD,     /* 'Name: value'; may be given several times */
     CLI_TYPES_N

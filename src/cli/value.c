@@ -115,6 +115,50 @@ static enum err parse_duration(const struct cli_option *o, struct str text, uint
     return E_OK;
 }
 
+static enum err parse_size(const struct cli_option *o, struct str text, uint64_t *ret,
+                           struct buf *error)
+{
+    uint64_t value, unit = 1;
+    switch (text.n == 0 ? 0 : ascii_lower(text.p[text.n - 1])) {
+    case 'k':
+        unit = (uint64_t)1 << 10;
+        break;
+    case 'm':
+        unit = (uint64_t)1 << 20;
+        break;
+    case 'g':
+        unit = (uint64_t)1 << 30;
+        break;
+    default: /* bytes */
+        break;
+    }
+    if (!str_to_u64(str_first(text, text.n - (unit > 1)), UINT64_MAX, &value) ||
+        __builtin_mul_overflow(value, unit, &value)) {
+        return refuse(error, "a size is a number of bytes, or of k, m or g, as 8k or 1m");
+    }
+    if (value < o->low || value > o->high) {
+        buf_addf(error, "it must be from %llu to %llu bytes", (unsigned long long)o->low,
+                 (unsigned long long)o->high);
+        return E_PROTO;
+    }
+    *ret = value;
+    return E_OK;
+}
+
+static enum err parse_prefixes(const struct cli_option *o, struct str text, uint64_t *ret,
+                               struct buf *error)
+{
+    struct ip_prefix prefixes[TRUSTED_PREFIXES_MAX];
+    uint32_t n;
+    (void)o;
+    (void)ret;
+    if (cli_prefixes_parse(text, prefixes, &n) != E_OK) {
+        return refuse(error, "address prefixes are written as 10.0.0.0/8,2001:db8::/32, at most "
+                             "64 of them");
+    }
+    return E_OK;
+}
+
 static enum err parse_choice(const struct cli_option *o, struct str text, uint64_t *ret,
                              struct buf *error)
 {
@@ -165,6 +209,21 @@ enum err cli_host_port_parse(struct str text, struct str *ret_host, uint16_t *re
     }
     *ret_host = host;
     *ret_port = (uint16_t)port;
+    return E_OK;
+}
+
+enum err cli_prefixes_parse(struct str text, struct ip_prefix *prefixes, uint32_t *ret_n)
+{
+    struct str item;
+    uint32_t n = 0;
+    while (text.n > 0) {
+        (void)str_cut(text, ',', &item, &text); /* the last one has no comma behind it */
+        if (n == TRUSTED_PREFIXES_MAX) {
+            return E_LIMIT;
+        }
+        TRY(ip_prefix_parse(str_trim(item), &prefixes[n++]));
+    }
+    *ret_n = n;
     return E_OK;
 }
 
@@ -245,7 +304,8 @@ enum err cli_value_parse(const struct cli_option *o, struct str text, uint64_t *
         [CLI_FLAG] = parse_flag,         [CLI_STRING] = parse_string,
         [CLI_DIRECTORY] = parse_string,  [CLI_FILE] = parse_string,
         [CLI_PORT] = parse_number,       [CLI_COUNT] = parse_number,
-        [CLI_DURATION] = parse_duration, [CLI_CHOICE] = parse_choice,
+        [CLI_DURATION] = parse_duration, [CLI_SIZE] = parse_size,
+        [CLI_PREFIXES] = parse_prefixes, [CLI_CHOICE] = parse_choice,
         [CLI_ADDRESS] = parse_address,   [CLI_HOST_PORT] = parse_host_port,
         [CLI_OBJECT] = parse_object,     [CLI_TOKEN] = parse_token,
         [CLI_FIELD] = parse_field,

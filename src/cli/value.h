@@ -4,6 +4,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "cli/table.h"
+#include "wire/ip.h"
 
 /* Checks text for option o and gives its number (see struct cli_value; 0 for plain texts).
  * On E_PROTO the reason and the way to mend it are added to error: "a port is a number from ...".
@@ -12,5 +13,8 @@ enum err cli_value_parse(const struct cli_option *o, struct str text, uint64_t *
                          struct buf *error);
 /* "250ms", "10s", "1m30s", "2h" or a bare number of seconds. Errors: E_PROTO, also on overflow. */
 enum err cli_duration_parse(struct str text, usec_t *ret);
+/* "10.0.0.0/8,2001:db8::/32"; prefixes has room for TRUSTED_PREFIXES_MAX. Errors: E_PROTO, E_LIMIT.
+ */
+enum err cli_prefixes_parse(struct str text, struct ip_prefix *prefixes, uint32_t *ret_n);
 /* "10.0.0.1:80", "[::1]:80" or "localhost:80". ret_host has no brackets. Errors: E_PROTO. */
 enum err cli_host_port_parse(struct str text, struct str *ret_host, uint16_t *ret_port);

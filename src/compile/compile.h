@@ -13,9 +13,13 @@ struct compile_options {
                               "lintel.dev/ingress-controller" unless --controller-class */
     struct str
         ingress_class; /* --ingress-class: value of the legacy annotation that is ours; "lintel" */
-    bool is_class_by_name;                         /* --ingress-class-by-name */
-    bool is_classless_watched;                     /* --watch-ingress-without-class */
-    bool is_external_name_disabled;                /* --disable-svc-external-name */
+    bool is_class_by_name;          /* --ingress-class-by-name */
+    bool is_classless_watched;      /* --watch-ingress-without-class */
+    bool is_external_name_disabled; /* --disable-svc-external-name */
+    bool has_settings;              /* else the defaults */
+    struct snap_settings settings;
+    struct ip_prefix trusted[TRUSTED_PREFIXES_MAX]; /* --proxy-real-ip-cidr */
+    uint32_t trusted_n;
     struct str default_namespace, default_service; /* --default-backend-service; empty = none; its
                                                       first port is used */
 };

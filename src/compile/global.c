@@ -1,5 +1,6 @@
 /* The global shard: what every inherited socket serves. Both listeners use the one table that
  * Ingresses make; Gateways will bring tables of their own. */
+#include "base/mem.h"
 #include "compile/compile_priv.h"
 
 static const struct str listeners[] = {STR_INIT("http"), STR_INIT("https")};
@@ -11,6 +12,21 @@ static void listener_write(struct buf *b, struct snap_array at, uint32_t i)
     struct snap_listener listener = {snap_add_str(b, listeners[i]),
                                      snap_add_str(b, STR("ingress"))};
     snap_at(b, at.offset, struct snap_listener)[i] = listener;
+}
+
+static void trusted_write(struct buf *b, const struct compile_options *o)
+{
+    struct snap_array at = snap_add_array(b, o->trusted_n, sizeof(struct snap_prefix));
+    for (uint32_t i = 0; i < o->trusted_n && !b->bad; i++) {
+        const struct ip_prefix *from = &o->trusted[i];
+        struct snap_prefix *to = snap_at(b, at.offset, struct snap_prefix) + i;
+        to->family = from->ip.family;
+        to->bits = from->bits;
+        mem_copy(to->address, from->ip.bytes, sizeof(to->address));
+    }
+    if (!b->bad) {
+        snap_at(b, 0, struct snap_global)->trusted = at;
+    }
 }
 
 enum err global_compile(struct compile *c)
@@ -25,6 +41,11 @@ enum err global_compile(struct compile *c)
     for (uint32_t i = 0; i < LISTENERS_N && !b->bad; i++) {
         snap_at(b, 0, struct snap_global)->listeners = at;
         listener_write(b, at, i);
+    }
+    trusted_write(b, c->options);
+    if (!b->bad) {
+        snap_at(b, 0, struct snap_global)->settings =
+            c->options->has_settings ? c->options->settings : snap_settings_default;
     }
     TRY(snap_shard_end(b));
     return product_emit(c, &c->global);

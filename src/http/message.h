@@ -30,9 +30,9 @@ struct http_request {
     uint32_t field_n;
     enum http_body body;
     uint64_t body_n;
-    uint8_t version;  /* 10, 11, 20, 30: for logs only */
-    bool is_head;     /* method HEAD: the response has no body */
-    bool has_upgrade; /* asks to switch protocols */
+    uint8_t version;    /* 10, 11, 20, 30: for logs only */
+    bool is_head;       /* method HEAD: the response has no body */
+    struct str upgrade; /* the protocols it asks to switch to; empty = none */
     const struct http_peer *peer;
 };
 
@@ -43,7 +43,8 @@ struct http_response {
     enum http_body
         body; /* NONE: content-length among the fields is forwarded as it is (HEAD, 304) */
     uint64_t body_n;
-    bool is_last; /* our side: no further request on this connection after it */
+    bool is_tunnel; /* status 101: from here on both sides' bodies are bytes without a frame */
+    bool is_last;   /* our side: no further request on this connection after it */
 };
 
 /* The value of the first field of that id, or name for FIELD_OTHER; false when there is none. */

@@ -22,9 +22,11 @@ struct http_stream;
 /* What a protocol tells the stream's owner. Data is borrowed during the call. */
 struct http_stream_events {
     /* Upstream side only: the response head, with what has come of the body; is_end: that is all.
-     * Interim responses (1xx) are not reported. */
+     */
     void (*on_response)(struct http_stream *s, const struct http_response *r, struct str body,
                         bool is_end);
+    /* Upstream side only: an interim response other than 100, any number before the real one. */
+    void (*on_interim)(struct http_stream *s, const struct http_response *r);
     /* Answer to a pull(). is_end: the message is complete; data may be empty then. */
     void (*on_body)(struct http_stream *s, struct str data, bool is_end);
     /* Everything handed over has been sent; only after a send gave E_AGAIN. */
@@ -42,6 +44,8 @@ struct http_stream_ops {
     /* Server side: once; body is its first piece. */
     enum err (*send_response)(struct http_stream *s, const struct http_response *r, struct str body,
                               bool is_end);
+    /* Server side: an interim response; best effort. */
+    void (*send_interim)(struct http_stream *s, const struct http_response *r);
     enum err (*send_body)(struct http_stream *s, struct str data, bool is_end);
     void (*pull)(struct http_stream *s);
     /* The owner is done with the stream; no callback follows, s must not be used. When both

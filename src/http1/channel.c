@@ -4,10 +4,13 @@
 #include "base/mem.h"
 #include "wire/field.h"
 
-enum err http1_context_init(struct http1_context *x, struct loop *loop)
+enum err http1_context_init(struct http1_context *x, struct loop *loop,
+                            const struct snap_settings *settings, struct http_budget *budget)
 {
     *x = (struct http1_context){
         .loop = loop,
+        .settings = settings,
+        .budget = budget,
         .receive = mem_alloc(RECEIVE_BYTES),
         .emit = mem_alloc(EMIT_BYTES),
         .fields = mem_calloc(HEAD_FIELDS_MAX, sizeof(struct field)),
@@ -34,6 +37,15 @@ void channel_init(struct http1_channel *c, struct http1_context *context, size_t
     buf_init(&c->out, CONN_PENDING_BYTES_MAX);
 }
 
+/* Tells the budget what is held now. */
+static void channel_account(struct http1_channel *c)
+{
+    size_t held_n = c->in.n + c->out.n;
+    c->context->budget->used += held_n;
+    c->context->budget->used -= c->held_n;
+    c->held_n = held_n;
+}
+
 void channel_close(struct http1_channel *c, bool has_reset)
 {
     if (c->transport.ops != NULL) {
@@ -41,6 +53,7 @@ void channel_close(struct http1_channel *c, bool has_reset)
     }
     buf_fini(&c->in);
     buf_fini(&c->out);
+    channel_account(c);
 }
 
 struct str channel_kept(struct http1_channel *c)
@@ -74,6 +87,7 @@ enum err channel_receive(struct http1_channel *c, struct str *ret_bytes)
         return E_LIMIT;
     }
     buf_add(&c->in, x->receive, n);
+    channel_account(c);
     *ret_bytes = buf_str(&c->in);
     return c->in.bad ? E_NOMEM : E_OK;
 }
@@ -89,6 +103,7 @@ enum err channel_keep(struct http1_channel *c, struct str rest)
     if (c->in.n == 0 && c->in.p != NULL) {
         buf_fini(&c->in);
     }
+    channel_account(c);
     return c->in.bad ? E_NOMEM : E_OK;
 }
 
@@ -99,6 +114,7 @@ enum err channel_hold(struct http1_channel *c, const struct iovec *parts, int pa
         buf_add(&c->out, (const char *)parts[i].iov_base + skip, parts[i].iov_len - skip);
         sent -= skip;
     }
+    channel_account(c);
     if (c->out.bad) {
         return c->out.n == c->out.max ? E_LIMIT : E_NOMEM;
     }
@@ -120,6 +136,7 @@ enum err channel_send(struct http1_channel *c, struct iovec *parts, int part_n)
 void channel_drop_held(struct http1_channel *c)
 {
     buf_fini(&c->out);
+    channel_account(c);
 }
 
 enum err channel_flush(struct http1_channel *c)
@@ -134,5 +151,6 @@ enum err channel_flush(struct http1_channel *c)
     if (c->out.n == 0) {
         buf_fini(&c->out);
     }
+    channel_account(c);
     return e;
 }

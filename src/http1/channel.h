@@ -6,19 +6,25 @@
 #include "base/buf.h"
 #include "base/limits.h"
 #include "event/transport.h"
+#include "http/budget.h"
+#include "snapshot/settings.h"
 
 /* What all HTTP/1 connections of one loop share. */
 struct http1_context {
     struct loop *loop;
-    char *receive;        /* RECEIVE_BYTES: where every recv() goes first */
-    char *emit;           /* EMIT_BYTES: where every head is put together */
-    struct field *fields; /* HEAD_FIELDS_MAX: where every head is parsed to */
+    char *receive;                        /* RECEIVE_BYTES: where every recv() goes first */
+    char *emit;                           /* EMIT_BYTES: where every head is put together */
+    struct field *fields;                 /* HEAD_FIELDS_MAX: where every head is parsed to */
+    const struct snap_settings *settings; /* as of now: they change with the configuration */
+    struct http_budget *budget;
     bool is_receive_busy; /* somebody's bytes in receive are still in use */
 };
 
 enum { EMIT_BYTES = 2 * HEAD_BYTES_MAX };
 
-enum err http1_context_init(struct http1_context *x, struct loop *loop); /* E_NOMEM */
+/* Borrows everything for the context's life. Errors: E_NOMEM. */
+enum err http1_context_init(struct http1_context *x, struct loop *loop,
+                            const struct snap_settings *settings, struct http_budget *budget);
 void http1_context_fini(struct http1_context *x);
 
 struct http1_channel {
@@ -26,6 +32,7 @@ struct http1_channel {
     struct http1_context *context;
     struct buf in;    /* received, not used yet; empty most of the time */
     struct buf out;   /* accepted for sending, not sent yet; empty most of the time */
+    size_t held_n;    /* of both, as the budget knows it */
     bool is_readable; /* the socket may have bytes (or an end) we have not seen */
     bool is_at_end;   /* the peer has said that nothing more comes */
     bool has_hangup;  /* epoll has told of the end or an error, once: read until it is met */

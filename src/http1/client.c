@@ -47,6 +47,9 @@ struct conn {
     bool has_response; /* its head was reported */
     bool is_head;
     bool is_keep_alive;
+    bool is_upgrade;     /* the request asked to switch protocols */
+    bool is_tunnel;      /* and the response agreed */
+    bool must_finish;    /* tunnel: our end is to be sent when everything is flushed */
     bool has_sent;       /* the kernel took some byte of the request */
     bool is_send_broken; /* it takes no more: what is still to be sent is dropped, the response that
                             may have come before is read, then the connection ends */
@@ -54,15 +57,18 @@ struct conn {
 };
 
 static const struct {
-    usec_t timeout;
+    size_t timeout; /* offset in struct snap_settings */
     size_t counter; /* offset of the stats_value in struct stats_page; 0 = none */
 } waits[WAITS_N] = {
-    [WAIT_CONNECT] = {TIMEOUT_UPSTREAM_CONNECT,
-                      offsetof(struct stats_page,                             timeout_upstream_connect)},
-    [WAIT_WRITE] = {TIMEOUT_UPSTREAM_WRITE,                           offsetof(struct stats_page,                               timeout_upstream_write)},
-    [WAIT_HEAD] = {TIMEOUT_UPSTREAM_HEAD,    offsetof(struct stats_page,timeout_upstream_head)},
-    [WAIT_READ] = {TIMEOUT_UPSTREAM_READ,offsetof(struct stats_page,   timeout_upstream_read)},
-    [WAIT_IDLE] = {TIMEOUT_UPSTREAM_IDLE,       0        },
+    [WAIT_CONNECT] = {offsetof(struct snap_settings, proxy_connect_timeout),
+                      offsetof(struct stats_page,                                                       timeout_upstream_connect)},
+    [WAIT_WRITE] = {offsetof(struct snap_settings,                             proxy_send_timeout),
+                      offsetof(struct stats_page, timeout_upstream_write)},
+    [WAIT_HEAD] = {offsetof(struct snap_settings,      proxy_read_timeout),
+                      offsetof(struct stats_page,                         timeout_upstream_head)},
+    [WAIT_READ] = {offsetof(struct snap_settings,    proxy_read_timeout),
+                      offsetof(struct stats_page,     timeout_upstream_read)},
+    [WAIT_IDLE] = {offsetof(struct snap_settings,       upstream_keepalive_timeout),                            0                          },
 };
 
 static void conn_run(struct conn *c);
@@ -113,9 +119,11 @@ static void conn_abort(struct conn *c, enum reason why)
 
 static void conn_wait(struct conn *c, enum wait wait)
 {
+    const char *settings = (const char *)c->dialer->context->settings;
     c->wait = wait;
     if (wait != WAIT_NONE) {
-        loop_arm(conn_loop(c), &c->timer, waits[wait].timeout, conn_on_timer);
+        usec_t timeout = *(const uint64_t *)(const void *)(settings + waits[wait].timeout);
+        loop_arm(conn_loop(c), &c->timer, timeout, conn_on_timer);
     }
 }
 
@@ -185,9 +193,13 @@ static enum err stream_send_request(struct http_stream *s, const struct http_req
     struct wr w = wr_make(c->dialer->context->emit, EMIT_BYTES);
     request_framing(c, r);
     c->is_head = r->is_head;
+    c->is_upgrade = r->upgrade.n > 0;
     emit_request_line(&w, r);
     bool has_length = emit_fields(&w, r->fields, r->field_n, r->body == HTTP_BODY_LENGTH);
     emit_framing(&w, r->body, r->body_n, has_length);
+    if (c->is_upgrade) {
+        wr_str(&w, STR("connection: upgrade\r\n"));
+    }
     wr_str(&w, STR("\r\n"));
     if (w.bad) {
         return E_LIMIT;
@@ -201,6 +213,15 @@ static enum err stream_send_request(struct http_stream *s, const struct http_req
     return conn_send(c, parts, part_n);
 }
 
+/* Half of a tunnel has ended: pass it on behind the last byte. */
+static void conn_finish_if_due(struct conn *c)
+{
+    if (c->must_finish && channel_is_flushed(&c->channel)) {
+        c->must_finish = false;
+        c->channel.transport.ops->finish(&c->channel.transport);
+    }
+}
+
 static enum err stream_send_body(struct http_stream *s, struct str data, bool is_end)
 {
     struct conn *c = conn_of_stream(s);
@@ -208,11 +229,15 @@ static enum err stream_send_body(struct http_stream *s, struct str data, bool is
     struct iovec parts[BODY_PARTS];
     int part_n = 0;
     TRY(body_out_frame(&c->body_out, data, is_end, &frame, parts, &part_n));
+    c->must_finish = c->is_tunnel && is_end;
     if (part_n == 0) {
+        conn_finish_if_due(c);
         conn_wait(c, channel_is_flushed(&c->channel) ? wait_when_flushed(c) : WAIT_WRITE);
         return E_OK;
     }
-    return conn_send(c, parts, part_n);
+    enum err e = conn_send(c, parts, part_n);
+    conn_finish_if_due(c);
+    return e;
 }
 
 static void stream_pull(struct http_stream *s)
@@ -274,6 +299,7 @@ static struct http_response response_of(const struct conn *c, const struct h1_re
                 : h->body == H1_BODY_LENGTH ? HTTP_BODY_LENGTH
                                             : HTTP_BODY_STREAM,
         .body_n = h->body_n,
+        .is_tunnel = c->is_tunnel,
     };
 }
 
@@ -311,12 +337,18 @@ static void conn_invalid(struct conn *c)
     conn_abort(c, REASON_upstream_invalid);
 }
 
-/* Skips an interim response; the head is the first head_n of bytes. */
-static bool conn_interim(struct conn *c, uint16_t status, struct str rest)
+/* An interim response; rest is what follows it. */
+static bool conn_interim(struct conn *c, const struct h1_response *h, struct str rest)
 {
-    if (status == 101 || ++c->interim_n > INTERIM_MAX) { /* a switch nobody asked for; a flood */
+    if (h->status == 101 || ++c->interim_n > INTERIM_MAX) { /* a switch nobody asked for; a flood */
         conn_invalid(c);
         return false;
+    }
+    if (h->status != 100) { /* RFC 9110 section 15.2: to be forwarded; 100 is between us and him */
+        struct http_response response = response_of(c, h);
+        c->is_calling = true;
+        c->stream.events->on_interim(&c->stream, &response);
+        c->is_calling = false;
     }
     c->scan = (struct h1_scan){0};
     c->seen_n = 0;
@@ -329,10 +361,15 @@ static bool conn_head(struct conn *c, struct str bytes, size_t head_n)
     enum h1_fault fault;
     struct str data;
     struct str rest = str_from(bytes, head_n);
-    enum err e = h1_response_parse(bytes.p, head_n, c->is_head, c->dialer->context->fields,
-                                   HEAD_FIELDS_MAX, &h, &fault);
-    if (e == E_OK && h.status < 200) {
-        return conn_interim(c, h.status, rest);
+    enum err e =
+        h1_response_parse(bytes.p, head_n, c->is_head, c->dialer->context->fields,
+                          (uint32_t)c->dialer->context->settings->max_header_fields, &h, &fault);
+    if (e == E_OK && h.status == 101 && c->is_upgrade) { /* RFC 9110 section 7.8 */
+        c->is_tunnel = true;
+        h.body = H1_BODY_UNTIL_CLOSE;
+        c->body_out = (struct body_out){.coding = BODY_OUT_PLAIN};
+    } else if (e == E_OK && h.status < 200) {
+        return conn_interim(c, &h, rest);
     }
     if (e == E_OK) {
         body_in_start(&c->body_in, h.body, h.body_n);
@@ -379,7 +416,7 @@ static enum err conn_more(struct conn *c, size_t seen, struct str *ret)
 static bool step_head(struct conn *c)
 {
     struct str bytes;
-    size_t head_n;
+    size_t head_n, max = c->dialer->context->settings->max_header_bytes;
     enum err e = conn_more(c, c->seen_n, &bytes);
     if (e == E_AGAIN) {
         return false;
@@ -394,10 +431,10 @@ static bool step_head(struct conn *c)
         return false;
     }
     e = h1_head_scan(&c->scan, bytes.p, bytes.n, &head_n);
-    if (e == E_OK && head_n <= HEAD_BYTES_MAX) {
+    if (e == E_OK && head_n <= max) {
         return conn_head(c, bytes, head_n);
     }
-    if (e == E_AGAIN && bytes.n < HEAD_BYTES_MAX) {
+    if (e == E_AGAIN && bytes.n < max) {
         c->seen_n = bytes.n;
         return conn_settle(c, bytes);
     }
@@ -515,6 +552,7 @@ static void conn_flush(struct conn *c)
         return;
     }
     c->has_sent = true;
+    conn_finish_if_due(c);
     conn_wait(c, wait_when_flushed(c));
     if (c->is_send_blocked && c->has_stream) {
         c->is_send_blocked = false;
@@ -583,6 +621,7 @@ static struct http_stream *conn_open(struct http_conn *base)
     c->stream = (struct http_stream){.ops = &stream_ops};
     c->has_stream = true;
     c->has_response = c->is_pulled = c->is_send_blocked = c->has_sent = false;
+    c->is_tunnel = c->must_finish = false;
     c->interim_n = 0;
     c->scan = (struct h1_scan){0};
     c->seen_n = 0;

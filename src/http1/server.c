@@ -9,6 +9,7 @@
  * set exactly while an owner holds the stream (state EXCHANGE). */
 #include "http1/server.h"
 
+#include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -16,6 +17,7 @@
 #include "http/answer.h"
 #include "http1/body.h"
 #include "http1/emit.h"
+#include "wire/uri.h"
 
 enum state { IDLE, HEAD, EXCHANGE, CLOSING, DEAD };
 
@@ -40,22 +42,29 @@ struct conn {
     bool is_pulled;       /* the owner waits for on_body */
     bool is_send_blocked; /* the owner waits for on_writable */
     bool has_responded;   /* the response head is out */
+    bool is_broken;       /* a send failed: bytes are missing, nothing may follow */
     bool is_head;         /* the request's method is HEAD */
     bool is_keep_alive;
     bool owes_continue; /* RFC 9110 section 10.1.1: 100 before the body is read */
     bool is_finished;   /* CLOSING: our end is sent */
+    bool is_tunnel;     /* after a 101 */
+    uint32_t request_n; /* on this connection */
     uint8_t minor;
 };
 
 static const struct {
-    usec_t timeout;
+    size_t timeout; /* offset in struct snap_settings */
     size_t counter; /* offset of the stats_value in struct stats_page; 0 = none */
 } waits[WAITS_N] = {
-    [WAIT_IDLE] = {TIMEOUT_CLIENT_IDLE,         offsetof(struct stats_page, timeout_client_idle)},
-    [WAIT_HEAD] = {TIMEOUT_CLIENT_HEAD,                           offsetof(struct stats_page,                                   timeout_client_head)},
-    [WAIT_BODY] = {TIMEOUT_CLIENT_BODY,       offsetof(struct stats_page,timeout_client_body)},
-    [WAIT_WRITE] = {TIMEOUT_CLIENT_WRITE,offsetof(struct stats_page,   timeout_client_write)},
-    [WAIT_LINGER] = {TIMEOUT_LINGER,        0             },
+    [WAIT_IDLE] = {offsetof(struct snap_settings, keep_alive),
+                   offsetof(struct stats_page, timeout_client_idle)},
+    [WAIT_HEAD] = {offsetof(struct snap_settings,         client_header_timeout),
+                   offsetof(struct stats_page, timeout_client_head)},
+    [WAIT_BODY] = {offsetof(struct snap_settings,client_body_timeout),
+                   offsetof(struct stats_page, timeout_client_body)},
+    [WAIT_WRITE] = {offsetof(struct snap_settings,                             send_timeout),
+                   offsetof(struct stats_page, timeout_client_write)},
+    [WAIT_LINGER] = {TIMEOUT_LINGER,    0},
 };
 
 static void conn_run(struct conn *c);
@@ -102,9 +111,13 @@ static void conn_enter(struct conn *c, enum state to)
 
 static void conn_wait(struct conn *c, enum wait wait)
 {
+    const char *settings = (const char *)c->server->context->settings;
     c->wait = wait;
     if (wait != WAIT_NONE) {
-        loop_arm(c->server->context->loop, &c->timer, waits[wait].timeout, conn_on_timer);
+        usec_t timeout = wait == WAIT_LINGER
+                             ? TIMEOUT_LINGER
+                             : *(const uint64_t *)(const void *)(settings + waits[wait].timeout);
+        loop_arm(c->server->context->loop, &c->timer, timeout, conn_on_timer);
     }
 }
 
@@ -135,6 +148,7 @@ static enum err conn_send(struct conn *c, struct iovec *parts, int part_n)
     if (e == E_AGAIN) {
         conn_wait(c, WAIT_WRITE);
     }
+    c->is_broken = c->is_broken || (e != E_OK && e != E_AGAIN);
     return e;
 }
 
@@ -150,7 +164,7 @@ static enum http_body response_framing(struct conn *c, const struct http_respons
         c->body_out = (struct body_out){BODY_OUT_PLAIN, .left = r->body_n, .has_length = true};
         return HTTP_BODY_LENGTH;
     }
-    if (c->minor == 0) {
+    if (c->minor == 0 || r->is_tunnel) {
         c->body_out.coding = BODY_OUT_PLAIN;
         c->is_keep_alive = false;
         return HTTP_BODY_NONE;
@@ -173,7 +187,11 @@ static enum err stream_send_response(struct http_stream *s, const struct http_re
     bool keeps_length = framing != HTTP_BODY_STREAM && c->body_out.coding != BODY_OUT_CHUNKED;
     bool has_length = emit_fields(&w, r->fields, r->field_n, keeps_length);
     emit_framing(&w, framing, r->body_n, has_length);
-    if (!c->is_keep_alive) {
+    if (r->is_tunnel) {
+        wr_str(&w, STR("connection: upgrade\r\n"));
+        c->is_tunnel = true;
+        body_in_start(&c->body_in, H1_BODY_UNTIL_CLOSE, 0);
+    } else if (!c->is_keep_alive) {
         wr_str(&w, STR("connection: close\r\n"));
     } else if (c->minor == 0) {
         wr_str(&w, STR("connection: keep-alive\r\n"));
@@ -207,6 +225,22 @@ static enum err stream_send_body(struct http_stream *s, struct str data, bool is
     return e;
 }
 
+/* RFC 9110 section 15.2: not to HTTP/1.0 clients, and never after the final response. */
+static void stream_send_interim(struct http_stream *s, const struct http_response *r)
+{
+    struct conn *c = conn_of_stream(s);
+    struct wr w = wr_make(c->server->context->emit, EMIT_BYTES);
+    if (c->minor == 0 || c->has_responded) {
+        return;
+    }
+    emit_status_line(&w, r->status);
+    (void)emit_fields(&w, r->fields, r->field_n, false);
+    wr_str(&w, STR("\r\n"));
+    if (!w.bad) {
+        (void)conn_send(c, &(struct iovec){w.start, wr_n(&w)}, 1); /* breaks show at the response */
+    }
+}
+
 static void stream_pull(struct http_stream *s)
 {
     struct conn *c = conn_of_stream(s);
@@ -236,13 +270,13 @@ static void stream_release(struct http_stream *s)
 {
     struct conn *c = conn_of_stream(s);
     c->stream.events = NULL;
-    bool is_complete = c->has_responded && c->body_out.is_done;
+    bool is_complete = c->has_responded && c->body_out.is_done && !c->is_broken;
     if (!is_complete) {
         /* Chunked and counted bodies show a clean end as too early; a body that ends with the
          * connection does not: only a reset tells. */
         bool has_reset =
             c->has_responded && c->body_out.coding == BODY_OUT_PLAIN && !c->body_out.has_length;
-        conn_kill(c, has_reset);
+        conn_kill(c, has_reset || c->is_broken);
         return;
     }
     if (c->is_keep_alive && c->body_in.is_done && !c->server->is_draining) {
@@ -259,6 +293,7 @@ static void stream_release(struct http_stream *s)
 
 static const struct http_stream_ops stream_ops = {
     .send_response = stream_send_response,
+    .send_interim = stream_send_interim,
     .send_body = stream_send_body,
     .pull = stream_pull,
     .release = stream_release,
@@ -300,6 +335,10 @@ static enum reason reason_of_fault(enum h1_fault fault)
         return REASON_version_not_supported;
     case H1_FAULT_TOO_MANY_FIELDS:
         return REASON_head_too_large;
+    case H1_FAULT_TARGET_LONG:
+        return REASON_target_too_long;
+    case H1_FAULT_EXPECT:
+        return REASON_expectation_failed;
     default: /* everything else is the client's mistake */
         return REASON_bad_request;
     }
@@ -322,9 +361,42 @@ static struct http_request request_of(const struct conn *c, const struct h1_requ
         .body_n = h->body_n,
         .version = (uint8_t)(10 + h->minor),
         .is_head = c->is_head,
-        .has_upgrade = h->has_upgrade,
         .peer = &c->peer,
     };
+}
+
+/* "http://host?query" has no path, but in origin form it begins with one: the query moves over the
+ * blank behind the target, which nobody needs any more. */
+static struct str target_with_path(struct str query)
+{
+    union { /* the head lies in a receive buffer of ours */
+        const char *p;
+        char *writable;
+    } at = {query.p - 1}; /* the '?' */
+    memmove(at.writable + 1, at.p, query.n + 1);
+    at.writable[0] = '/';
+    return str_make(at.p, query.n + 2);
+}
+
+/* What request_of() cannot take over as it is: an absolute target goes on in origin form (RFC 9112
+ * section 3.2.2); and the value of Upgrade. */
+static void request_complete(struct http_request *r, const struct h1_request *h)
+{
+    struct str authority, path, query;
+    if (h->has_upgrade) {
+        (void)http_field_get(r->fields, r->field_n, FIELD_upgrade, &r->upgrade); /* it is there */
+    }
+    if (r->target.p[0] == '/' || r->target.p[0] == '*' || str_eq(r->method, STR("CONNECT"))) {
+        return;
+    }
+    if (uri_split(r->target, &authority, &path, &query) != E_OK) {
+        return; /* cannot be: the parser has split it */
+    }
+    if (path.p > r->target.p && path.p < r->target.p + r->target.n) {
+        r->target = str_from(r->target, (size_t)(path.p - r->target.p));
+    } else {
+        r->target = query.n > 0 ? target_with_path(query) : STR("/");
+    }
 }
 
 /* bytes begins with a whole head of head_n bytes. *rest gets what is not part of the request's
@@ -336,7 +408,8 @@ static void conn_dispatch(struct conn *c, struct str bytes, size_t head_n, struc
     enum h1_fault fault = H1_FAULT_NONE;
     struct str data;
     *rest = str_from(bytes, head_n);
-    enum err e = h1_request_parse(bytes.p, head_n, x->fields, HEAD_FIELDS_MAX, &h, &fault);
+    enum err e = h1_request_parse(bytes.p, head_n, x->fields,
+                                  (uint32_t)x->settings->max_header_fields, &h, &fault);
     if (e == E_OK) {
         body_in_start(&c->body_in, h.body, h.body_n);
         e = body_in_take(&c->body_in, rest, &data, &fault);
@@ -348,9 +421,12 @@ static void conn_dispatch(struct conn *c, struct str bytes, size_t head_n, struc
         conn_reject_head(c, reason_of_fault(fault), str_first(bytes, head_n));
         return;
     }
-    c->minor = h.minor;
-    c->is_keep_alive = h.is_keep_alive;
     c->is_head = str_eq(h.method, STR("HEAD"));
+    struct http_request request = request_of(c, &h, str_first(bytes, head_n));
+    request_complete(&request, &h);
+    c->minor = h.minor;
+    c->is_keep_alive =
+        h.is_keep_alive && ++c->request_n < c->server->context->settings->keep_alive_requests;
     c->owes_continue = h.expects_continue && h.minor > 0 && data.n == 0 && !c->body_in.is_done;
     c->has_responded = c->is_pulled = c->is_send_blocked = false;
     c->scan = (struct h1_scan){0};
@@ -358,7 +434,6 @@ static void conn_dispatch(struct conn *c, struct str bytes, size_t head_n, struc
     c->stream = (struct http_stream){.ops = &stream_ops};
     conn_enter(c, EXCHANGE);
     conn_wait(c, WAIT_NONE);
-    struct http_request request = request_of(c, &h, str_first(bytes, head_n));
     c->is_calling = true;
     c->server->handler->on_request(c->server->handler, &c->stream, &request, data,
                                    c->body_in.is_done);
@@ -393,7 +468,7 @@ static void conn_keep(struct conn *c, struct str rest)
 static bool step_head(struct conn *c)
 {
     struct str bytes;
-    size_t head_n;
+    size_t head_n, max = c->server->context->settings->max_header_bytes;
     enum err e = conn_more(c, c->seen_n, &bytes);
     if (e == E_AGAIN) {
         return false;
@@ -407,13 +482,13 @@ static bool step_head(struct conn *c)
         return false;
     }
     e = h1_head_scan(&c->scan, bytes.p, bytes.n, &head_n);
-    if (e == E_OK && head_n <= HEAD_BYTES_MAX) {
+    if (e == E_OK && head_n <= max) {
         struct str rest;
         conn_dispatch(c, bytes, head_n, &rest);
         conn_keep(c, rest);
         return true;
     }
-    if (e == E_AGAIN && bytes.n < HEAD_BYTES_MAX) {
+    if (e == E_AGAIN && bytes.n < max) {
         c->seen_n = bytes.n;
         if (c->state == IDLE) {
             conn_enter(c, HEAD);
@@ -447,10 +522,17 @@ static bool step_body(struct conn *c)
     }
     enum err e = conn_more(c, 0, &bytes);
     if (e == E_AGAIN) {
-        if (c->wait == WAIT_NONE) {
+        if (c->wait == WAIT_NONE && !c->is_tunnel) { /* the other side times a tunnel */
             conn_wait(c, WAIT_BODY);
         }
         return false;
+    }
+    if (e == E_CLOSED && body_in_end(&c->body_in) == E_OK) { /* a tunnel's end */
+        c->is_pulled = false;
+        c->is_calling = true;
+        c->stream.events->on_body(&c->stream, STR_EMPTY, true);
+        c->is_calling = false;
+        return c->state != EXCHANGE;
     }
     if (e != E_OK) {
         conn_abort(c, REASON_client_abort, false);

@@ -284,6 +284,8 @@ void access_log_flush(struct access_log *l)
         }
         at += (size_t)sent;
     }
-    memmove(l->p, l->p + at, l->n - at);
-    l->n -= at;
+    if (at > 0) {
+        memmove(l->p, l->p + at, l->n - at);
+        l->n -= at;
+    }
 }

@@ -44,8 +44,9 @@ struct exchange {
     enum reason reason;
     struct ip upstream_ip;
     uint16_t upstream_port;
+    struct forward_origin origin;
     usec_t began, upstream_began;
-    uint64_t request_bytes, body_bytes, upstream_bytes;
+    uint64_t request_bytes, request_body_bytes, body_bytes, upstream_bytes;
     char request_id[REQUEST_ID_BYTES];
     size_t request_id_n; /* 0: the client's is in the request */
     struct str client_request_id;
@@ -54,6 +55,14 @@ struct exchange {
 static const struct http_stream_events client_events, upstream_events;
 
 /* ---- small things ---- */
+
+/* NULL as long as there is no configuration. */
+static const struct snap_global *global_of(const struct proxy *p)
+{
+    const struct snapshot_entry *entry =
+        snapshot_find(p->snapshot, SNAP_GLOBAL, STR_EMPTY, hash_str(STR_EMPTY));
+    return entry == NULL ? NULL : (const struct snap_global *)(const void *)entry->shard;
+}
 
 /* xoroshiro128+: for request ids and backend picks, never for secrets. */
 static uint64_t proxy_random(struct proxy *p)
@@ -120,7 +129,7 @@ static void exchange_log(struct exchange *x)
     const struct http_request *r = &x->request;
     usec_t now = clock_monotonic(); /* the tick's time is too coarse for durations */
     struct access_entry e = {
-        .client = r->peer->ip,
+        .client = x->origin.client,
         .method = r->method,
         .target = r->target,
         .authority = r->authority,
@@ -169,6 +178,7 @@ static void exchange_end(struct exchange *x)
     }
     snapshot_segment_unref(x->match.segment);
     list_del(&x->link);
+    p->budget->used -= x->block_bytes;
     block_give(p, x, x->block_bytes);
 }
 
@@ -224,7 +234,8 @@ static enum err exchange_send(struct exchange *x)
     struct forward_text text;
     struct http_request out = x->request;
     out.fields = x->proxy->fields;
-    out.field_n = forward_request_fields(&x->request, exchange_id(x), &text, x->proxy->fields);
+    out.field_n = forward_request_fields(&x->request, &x->origin, global_of(x->proxy),
+                                         exchange_id(x), &text, x->proxy->fields);
     return x->upstream->ops->send_request(x->upstream, &out, x->first_body, x->is_first_end);
 }
 
@@ -325,6 +336,10 @@ static void upstream_on_response(struct http_stream *s, const struct http_respon
         return;
     }
     x->has_responded = true;
+    if (r->is_tunnel && (e == E_OK || e == E_AGAIN)) { /* now bytes flow both ways */
+        x->is_request_ended = false;
+        x->client->ops->pull(x->client);
+    }
     response_went(x, e, is_end);
 }
 
@@ -344,7 +359,17 @@ static void upstream_on_writable(struct http_stream *s)
     }
 }
 
+static void upstream_on_interim(struct http_stream *s, const struct http_response *r)
+{
+    struct exchange *x = s->owner;
+    struct http_response out = *r;
+    out.fields = x->proxy->fields;
+    out.field_n = forward_response_fields(r, x->proxy->fields);
+    x->client->ops->send_interim(x->client, &out);
+}
+
 static const struct http_stream_events upstream_events = {
+    .on_interim = upstream_on_interim,
     .on_response = upstream_on_response,
     .on_body = upstream_on_body,
     .on_writable = upstream_on_writable,
@@ -353,12 +378,36 @@ static const struct http_stream_events upstream_events = {
 
 /* ---- client ---- */
 
+/* A tunnel's bytes are no body. */
+static bool is_body_too_large(const struct exchange *x)
+{
+    uint64_t max = x->proxy->settings->proxy_body_size;
+    return max != 0 && x->upstream_status != 101 &&
+           (x->request_body_bytes > max ||
+            (x->request.body == HTTP_BODY_LENGTH && x->request.body_n > max));
+}
+
+static void refuse_body(struct exchange *x)
+{
+    stats_add(&x->proxy->stats->limit_body_bytes, 1);
+    if (x->has_responded) {
+        exchange_cut(x, REASON_too_large);
+    } else {
+        exchange_answer(x, REASON_too_large);
+    }
+}
+
 static void client_on_body(struct http_stream *s, struct str data, bool is_end)
 {
     struct exchange *x = s->owner;
     x->is_request_started = true;
     x->is_request_ended = is_end;
     x->request_bytes += data.n;
+    x->request_body_bytes += data.n;
+    if (is_body_too_large(x)) {
+        refuse_body(x);
+        return;
+    }
     enum err e = x->upstream->ops->send_body(x->upstream, data, is_end);
     if (e == E_OK && !is_end) {
         x->client->ops->pull(x->client);
@@ -396,9 +445,11 @@ static const struct http_stream_events client_events = {
 
 /* ---- a new request ---- */
 
-static struct str shifted(struct str s, ptrdiff_t by)
+/* The same bytes in the copy of the head; what lies outside of the head is static text. */
+static struct str moved(struct str s, struct str head, const char *copy)
 {
-    return str_make(s.p + by, s.n);
+    bool is_inside = s.p >= head.p && s.p < head.p + head.n;
+    return is_inside ? str_make(copy + (s.p - head.p), s.n) : s;
 }
 
 /* Copies the request into the memory behind x: head bytes, fields, first piece of the body. */
@@ -406,18 +457,18 @@ static void request_copy(struct exchange *x, const struct http_request *r, struc
 {
     struct field *fields = (struct field *)(void *)(x + 1);
     char *head = (char *)(fields + r->field_n);
-    ptrdiff_t by = head - r->head.p;
     mem_copy(head, r->head.p, r->head.n);
     for (uint32_t i = 0; i < r->field_n; i++) {
         fields[i] = r->fields[i];
-        fields[i].name.p += by;
-        fields[i].value.p += by;
+        fields[i].name = moved(r->fields[i].name, r->head, head);
+        fields[i].value = moved(r->fields[i].value, r->head, head);
     }
     x->request = *r;
     x->request.head = str_make(head, r->head.n);
-    x->request.method = shifted(r->method, by);
-    x->request.authority = r->authority.n == 0 ? STR_EMPTY : shifted(r->authority, by);
-    x->request.target = shifted(r->target, by);
+    x->request.method = moved(r->method, r->head, head);
+    x->request.authority = moved(r->authority, r->head, head);
+    x->request.target = moved(r->target, r->head, head);
+    x->request.upgrade = moved(r->upgrade, r->head, head);
     x->request.fields = fields;
     x->first_body = body;
     if (x->is_first_body_kept) {
@@ -446,8 +497,11 @@ static struct exchange *exchange_new(struct proxy *p, struct http_stream *s,
         .is_request_ended = is_end,
         .began = clock_monotonic(),
         .request_bytes = r->head.n + body.n,
+        .request_body_bytes = body.n,
     };
+    p->budget->used += block_bytes;
     request_copy(x, r, body);
+    forward_origin_find(&x->request, global_of(p), &x->origin);
     exchange_id_set(x);
     s->events = &client_events;
     s->owner = x;
@@ -465,12 +519,10 @@ static bool request_field(const void *arg, struct str name, struct str *ret_valu
 /* Every listener that Ingresses are served on uses one table; SNAP_GLOBAL says which. */
 static struct str table_of(const struct proxy *p, struct str listener)
 {
-    const struct snapshot_entry *entry =
-        snapshot_find(p->snapshot, SNAP_GLOBAL, STR_EMPTY, hash_str(STR_EMPTY));
-    if (entry == NULL) {
+    const struct snap_global *global = global_of(p);
+    if (global == NULL) {
         return STR_EMPTY;
     }
-    const struct snap_global *global = (const struct snap_global *)(const void *)entry->shard;
     const struct snap_listener *listeners = snap_array_get(global, global->listeners);
     for (uint32_t i = 0; i < global->listeners.n; i++) {
         if (str_eq(snap_str_get(global, listeners[i].name), listener)) {
@@ -527,6 +579,15 @@ static void proxy_on_request(struct http_handler *h, struct http_stream *s,
         exchange_answer(x, REASON_method_not_supported);
         return;
     }
+    if (http_budget_is_spent(p->budget)) {
+        stats_add(&p->stats->limit_memory, 1);
+        exchange_answer(x, REASON_overloaded);
+        return;
+    }
+    if (is_body_too_large(x)) {
+        refuse_body(x);
+        return;
+    }
     if (!exchange_match(x) || !exchange_filter(x)) {
         return;
     }
@@ -561,7 +622,8 @@ static void proxy_on_rejected(struct http_handler *h, const struct http_peer *pe
 
 enum err proxy_init(struct proxy *p, struct loop *loop, const struct snapshot *snapshot,
                     struct upstream_set *upstreams, struct stats_page *stats,
-                    struct access_log *log)
+                    struct access_log *log, const struct snap_settings *settings,
+                    struct http_budget *budget)
 {
     *p = (struct proxy){
         .handler = {proxy_on_request, proxy_on_rejected},
@@ -570,6 +632,8 @@ enum err proxy_init(struct proxy *p, struct loop *loop, const struct snapshot *s
         .upstreams = upstreams,
         .stats = stats,
         .log = log,
+        .settings = settings,
+        .budget = budget,
         .fields = mem_calloc(HEAD_FIELDS_MAX + FORWARD_ADDED_MAX, sizeof(struct field)),
     };
     list_init(&p->exchanges);

@@ -1,20 +1,34 @@
-/* proxy/forward.h: which fields go on to the next hop, and which are added. Private to proxy/.
- * RFC 9110 section 7.6; the added ones as ingress-nginx sends them. */
+/* proxy/forward.h: who the client is, which fields go on to the next hop, and which are added.
+ * Private to proxy/. RFC 9110 section 7.6; the added ones as ingress-nginx sends them. */
 #pragma once
 
 #include "http/message.h"
+#include "snapshot/schema.h"
 
-enum { FORWARD_ADDED_MAX = 10, FORWARD_TEXT_MAX = 2 * IP_TEXT_MAX + 16, REQUEST_ID_BYTES = 32 };
+enum { FORWARD_ADDED_MAX = 12, REQUEST_ID_BYTES = 32 };
+
+/* Where a request really comes from: the connection's peer or, when that is a trusted proxy, what
+ * it says in X-Forwarded-*. The strs point into the request. */
+struct forward_origin {
+    struct ip client;
+    struct str scheme, host, port; /* port is empty: the listener's */
+    struct str forwarded_for;      /* as it came; empty = did not */
+};
+
+/* global: the present configuration, or NULL: nobody is believed. */
+void forward_origin_find(const struct http_request *r, const struct snap_global *global,
+                         struct forward_origin *ret);
 
 struct forward_text { /* what added fields point to */
     char client[IP_TEXT_MAX];
     char port[8];
+    char forwarded_for[1024];
 };
 
 /* Writes the fields of r that go on to out (room: r->field_n + FORWARD_ADDED_MAX) and those that
- * are added; returns how many. request_id: the one to send. What comes from a client about itself
- * (X-Forwarded-*, X-Real-IP ...) is not believed: it is replaced. text must outlive out. */
-uint32_t forward_request_fields(const struct http_request *r, struct str request_id,
+ * are added; returns how many. request_id: the one to send. text must outlive out. */
+uint32_t forward_request_fields(const struct http_request *r, const struct forward_origin *origin,
+                                const struct snap_global *global, struct str request_id,
                                 struct forward_text *text, struct field *out);
 /* The same for a response. */
 uint32_t forward_response_fields(const struct http_response *r, struct field *out);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "event/loop.h"
+#include "http/budget.h"
 #include "http/stream.h"
 #include "log/access.h"
 #include "snapshot/snapshot.h"
@@ -19,6 +20,8 @@ struct proxy {
     struct upstream_set *upstreams;
     struct stats_page *stats;
     struct access_log *log;
+    const struct snap_settings *settings; /* as of now */
+    struct http_budget *budget;
     bool is_draining;           /* responses say that the connection ends */
     struct list exchanges;      /* in flight */
     struct proxy_block *blocks; /* free ones, the warmest first */
@@ -30,6 +33,7 @@ struct proxy {
 /* Borrows everything for the proxy's life. Errors: E_NOMEM, E_SYS (no randomness). */
 enum err proxy_init(struct proxy *p, struct loop *loop, const struct snapshot *snapshot,
                     struct upstream_set *upstreams, struct stats_page *stats,
-                    struct access_log *log);
+                    struct access_log *log, const struct snap_settings *settings,
+                    struct http_budget *budget);
 /* The streams are gone already: the server was ended before. */
 void proxy_fini(struct proxy *p);

@@ -175,6 +175,22 @@ static void add_text(struct dump *d, const char *name, const void *shard, struct
     add_str(d, name, snap_str_get(shard, s));
 }
 
+static void dump_trusted(struct dump *d, const struct snap_global *g)
+{
+    const struct snap_prefix *p = snap_array_get(g, g->trusted);
+    list_begin(d, "trusted");
+    for (uint32_t i = 0; i < g->trusted.n; i++) {
+        char text[INET6_ADDRSTRLEN] = "";
+        (void)inet_ntop(p[i].family == 4 ? AF_INET : AF_INET6, p[i].address, text,
+                        sizeof(text)); /* the room is enough */
+        item_begin(d, NULL);
+        add_word(d, "address", text);
+        add_u64(d, "bits", p[i].bits);
+        item_end(d);
+    }
+    list_end(d);
+}
+
 static void dump_global(struct dump *d, const struct snap_global *g)
 {
     const struct snap_listener *l = snap_array_get(g, g->listeners);
@@ -186,6 +202,11 @@ static void dump_global(struct dump *d, const struct snap_global *g)
         item_end(d);
     }
     list_end(d);
+    dump_trusted(d, g);
+#define SETTING(id, name, type, argument, text, value, low, high, help)                            \
+    add_u64(d, name, g->settings.id);
+#include "snapshot/settings.def"
+#undef SETTING
 }
 
 static const char *host_kind_text(enum snap_host_kind kind)
@@ -229,6 +250,19 @@ static const char *status_text(enum snap_service_status status)
         return "refused";
     case SNAP_SERVICE_UNRESOLVED:
         return "unresolved";
+    }
+    return "?";
+}
+
+static const char *balance_text(enum snap_balance balance)
+{
+    switch (balance) {
+    case SNAP_BALANCE_ROUND_ROBIN:
+        return "round_robin";
+    case SNAP_BALANCE_LEAST_CONN:
+        return "least_conn";
+    case SNAP_BALANCE_LATENCY:
+        return "ewma";
     }
     return "?";
 }
@@ -359,6 +393,7 @@ static void dump_service(struct dump *d, const struct snap_service *s)
     add_text(d, "name", s, s->name);
     add_text(d, "port", s, s->port);
     add_word(d, "status", status_text((enum snap_service_status)s->status));
+    add_word(d, "balance", balance_text((enum snap_balance)s->balance));
     list_begin(d, "endpoints");
     for (uint32_t i = 0; i < s->endpoints.n; i++) {
         dump_endpoint(d, &e[i]);

@@ -17,6 +17,7 @@
 #pragma once
 
 #include "base/str.h"
+#include "snapshot/settings.h"
 
 #define SNAP_MAGIC "LINTELSN"
 enum {
@@ -78,9 +79,18 @@ struct snap_listener {
     struct snap_str table; /* "ingress" for everything that Ingresses say */
 };
 
+struct snap_prefix { /* of IP addresses; host bits are zero */
+    uint8_t family;  /* 4 or 6 */
+    uint8_t bits;
+    uint8_t zero[6];
+    uint8_t address[16]; /* as in struct snap_endpoint */
+};
+
 struct snap_global {
     struct snap_shard shard;
     struct snap_array listeners; /* struct snap_listener */
+    struct snap_array trusted;   /* struct snap_prefix: whose X-Forwarded-* are believed */
+    struct snap_settings settings;
 };
 
 /* ---- SNAP_HOST ---- */

@@ -295,11 +295,37 @@ static const struct layout layout_listener = {sizeof(struct snap_listener), FIEL
 static bool check_global(struct check *c, const void *items, uint32_t i)
 {
     const struct snap_global *g = (const struct snap_global *)items + i;
+    if (snap_settings_check(&g->settings) != NULL) {
+        return fail(c, "a setting is out of its range");
+    }
     return g->shard.key.n == 0 || fail(c, "the global shard has a key");
 }
 
+static bool check_prefix(struct check *c, const void *items, uint32_t i)
+{
+    const struct snap_prefix *p = (const struct snap_prefix *)items + i;
+    unsigned most = p->family == 4 ? 32 : 128;
+    if ((p->family != 4 && p->family != 6) || p->bits > most) {
+        return fail(c, "not an address prefix");
+    }
+    for (unsigned bit = p->bits; bit < 128; bit++) {
+        if ((p->address[bit / 8] >> (7 - bit % 8) & 1) != 0) {
+            return fail(c, "an address prefix has host bits");
+        }
+    }
+    return true;
+}
+
+static const struct field prefix_fields[] = {
+    ZERO_AT(struct snap_prefix, zero),
+};
+
+static const struct layout layout_prefix = {sizeof(struct snap_prefix), FIELDS(prefix_fields),
+                                            check_prefix};
+
 static const struct field global_fields[] = {
     {FIELD_ARRAY, offsetof(struct snap_global, listeners), 0, &layout_listener},
+    {FIELD_ARRAY, offsetof(struct snap_global, trusted),   0, &layout_prefix  },
 };
 
 static const struct layout layout_global = {sizeof(struct snap_global), FIELDS(global_fields),

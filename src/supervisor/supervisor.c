@@ -86,6 +86,26 @@ static void end_advance(struct supervisor *s)
     }
 }
 
+static void descriptor_close(int fd)
+{
+    if (fd >= 0) {
+        (void)close(fd); /* going away */
+    }
+}
+
+/* The grace time is over: with the workers' copies closed as well, new clients are refused at once
+ * instead of waiting in a queue that nobody empties. */
+static void on_grace(struct timer *t)
+{
+    struct supervisor *s = container_of(t, struct supervisor, grace);
+    for (uint32_t i = 0; i < s->options->listener_n; i++) {
+        if (s->options->listeners[i].role == HERITAGE_WORKER) {
+            descriptor_close(s->listeners[i].fd);
+            s->listeners[i].fd = -1;
+        }
+    }
+}
+
 static void drain_begin(struct supervisor *s, const char *why)
 {
     const struct supervisor_options *o = s->options;
@@ -96,6 +116,7 @@ static void drain_begin(struct supervisor *s, const char *why)
     stats_set(&s->stats->is_draining, 1); /* /readyz says so from now on */
     loop_disarm(s->loop, &s->controller.restart);
     loop_arm(s->loop, &s->deadline, o->shutdown_grace + o->drain + o->drain_margin, on_deadline);
+    loop_arm(s->loop, &s->grace, o->shutdown_grace, on_grace);
     for (uint32_t i = 0; i < s->worker_n; i++) {
         struct child *c = &s->workers[i];
         loop_disarm(s->loop, &c->restart);
@@ -312,13 +333,6 @@ static void children_init(struct supervisor *s)
         *c = (struct child){
             .supervisor = s, .role = HERITAGE_WORKER, .index = i, .control_fd = -1, .watch.fd = -1};
         (void)snprintf(c->name, sizeof(c->name), "worker %u", i); /* below WORKERS_MAX: fits */
-    }
-}
-
-static void descriptor_close(int fd)
-{
-    if (fd >= 0) {
-        (void)close(fd); /* going away */
     }
 }
 

@@ -75,6 +75,7 @@ struct supervisor {
     int signal_fd;
     struct watch signals;
     struct timer deadline; /* of the phase */
+    struct timer grace;    /* draining: until then connections are accepted */
     struct heritage_listener listeners[LISTENERS_MAX];
     struct segment_log log;
     struct child controller;

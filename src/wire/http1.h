@@ -9,7 +9,10 @@
 /* Why a message was refused; h1_fault_text() for logs and counters. */
 enum h1_fault {
     H1_FAULT_NONE = 0,
-    H1_FAULT_METHOD,     /* request line: not a token, or empty */
+    H1_FAULT_METHOD,      /* request line: not a token, or empty */
+    H1_FAULT_LINE,        /* request line: not three parts with one SP between */
+    H1_FAULT_TARGET_LONG, /* over TARGET_BYTES_MAX: 414 */
+    H1_FAULT_EXPECT,      /* an expectation other than 100-continue: 417 */
     H1_FAULT_TARGET,     /* empty, control or non-ASCII bytes, '#', or not the form of its method */
     H1_FAULT_VERSION,    /* not HTTP/1.0 or HTTP/1.1 in exactly that form */
     H1_FAULT_STATUS,     /* response line */

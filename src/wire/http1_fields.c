@@ -54,7 +54,9 @@ static enum h1_fault on_upgrade(struct h1_facts *facts, struct str value)
 
 static enum h1_fault on_expect(struct h1_facts *facts, struct str value)
 {
-    facts->has_continue |= h1_list_has(value, STR("100-continue")); /* RFC 9110 section 10.1.1 */
+    bool is_continue = str_eq_nocase(value, STR("100-continue")); /* RFC 9110 section 10.1.1 */
+    facts->has_continue |= is_continue;
+    facts->has_other_expectation |= !is_continue;
     return H1_FAULT_NONE;
 }
 

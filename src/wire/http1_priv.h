@@ -73,7 +73,7 @@ struct h1_facts {
     struct str host;
     uint64_t length;
     uint32_t field_n, host_n;
-    bool has_length, has_chunked, has_upgrade, has_continue;
+    bool has_length, has_chunked, has_upgrade, has_continue, has_other_expectation;
     bool says_close, says_keep_alive, says_upgrade; /* options of Connection */
 };
 

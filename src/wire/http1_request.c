@@ -1,6 +1,14 @@
 /* HTTP/1 request heads: the request line, and what a request's fields mean together. */
+#include "base/limits.h"
 #include "wire/http1_priv.h"
 #include "wire/uri.h"
+
+/* RFC 9112 section 2.3: some version, whether we speak it or not. */
+static bool is_version(const char *p)
+{
+    return str_eq(str_make(p, 5), STR("HTTP/")) && p[5] >= '0' && p[5] <= '9' && p[6] == '.' &&
+           p[7] >= '0' && p[7] <= '9';
+}
 
 /* RFC 9112 section 3: method SP request-target SP HTTP-version, one SP each. *p is moved behind the
  * line. */
@@ -22,15 +30,18 @@ static enum h1_fault line_parse(const char **p, const char *end, struct h1_reque
         return h1_fault_at(at, H1_FAULT_TARGET);
     }
     r->target = (struct str){start, (size_t)(at - start)};
+    if (r->target.n > TARGET_BYTES_MAX) { /* RFC 9112 section 3: 414 */
+        return H1_FAULT_TARGET_LONG;
+    }
     at++;
-    if (end - at < 10 || !h1_version_parse(at, &r->minor)) {
-        return H1_FAULT_VERSION;
+    if (end - at < 10 || at[8] != '\r' || at[9] != '\n') {
+        return end - at < 10 ? H1_FAULT_LINE : h1_fault_at(at + 8, H1_FAULT_LINE);
     }
     *p = at + 10;
-    if (at[8] != '\r' || at[9] != '\n') {
-        return h1_fault_at(at + 8, H1_FAULT_VERSION);
+    if (h1_version_parse(at, &r->minor)) {
+        return H1_FAULT_NONE;
     }
-    return H1_FAULT_NONE;
+    return is_version(at) ? H1_FAULT_VERSION : H1_FAULT_LINE;
 }
 
 /* A CONNECT target: RFC 9112 section 3.2.3: host and port, nothing else. */
@@ -108,6 +119,9 @@ static enum h1_fault facts_apply(struct h1_request *r, const struct h1_facts *fa
     }
     if (fault != H1_FAULT_NONE) {
         return fault;
+    }
+    if (facts->has_other_expectation && r->minor == 1) { /* RFC 9110 section 10.1.1: 417 */
+        return H1_FAULT_EXPECT;
     }
     body_choose(r, facts);
     r->field_n = facts->field_n;

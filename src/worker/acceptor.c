@@ -8,8 +8,9 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
-#define PAUSE_OUT_OF_DESCRIPTORS (100 * USEC_PER_MS)
+#define PAUSE (50 * USEC_PER_MS)
 
 static watch_fn acceptor_on_event;
 static timer_fn acceptor_on_pause;
@@ -40,13 +41,16 @@ static bool peer_of(const struct sockaddr_storage *from, const struct heritage_l
     return true;
 }
 
-static void acceptor_pause(struct acceptor *a, int error)
+static void acceptor_pause(struct acceptor *a, stats_value *limit, const char *why)
 {
-    stats_add(&a->server->stats->limit_descriptors, 1);
-    log_line(LOG_WARN, "accepting pauses listener=%s errno=%d: existing connections go on",
-             a->listener->name, error);
+    stats_add(limit, 1);
+    if (!a->is_paused) { /* one line for each time, however long it lasts */
+        log_line(LOG_WARN, "accepting pauses listener=%s: %s; existing connections go on",
+                 a->listener->name, why);
+    }
+    a->is_paused = true;
     loop_unwatch(a->loop, &a->watch);
-    loop_arm(a->loop, &a->pause, PAUSE_OUT_OF_DESCRIPTORS, acceptor_on_pause);
+    loop_arm(a->loop, &a->pause, PAUSE, acceptor_on_pause);
 }
 
 /* False when there is nothing more to accept now. */
@@ -59,7 +63,7 @@ static bool accept_one(struct acceptor *a)
         accept4(a->listener->fd, (struct sockaddr *)&from, &from_n, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0) {
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-            acceptor_pause(a, errno);
+            acceptor_pause(a, &a->server->stats->limit_descriptors, "out of descriptors");
         }
         return errno == ECONNABORTED || errno == EINTR;
     }
@@ -71,20 +75,34 @@ static bool accept_one(struct acceptor *a)
     return true;
 }
 
+/* At the maximum new connections wait in the kernel's queue. */
+static bool acceptor_is_full(struct acceptor *a)
+{
+    if (a->server->conn_n < a->server->context->settings->max_worker_connections) {
+        return false;
+    }
+    acceptor_pause(a, &a->server->stats->limit_connections, "max-worker-connections is reached");
+    return true;
+}
+
 static void acceptor_on_event(struct watch *w, uint32_t events)
 {
     struct acceptor *a = container_of(w, struct acceptor, watch);
     (void)events; /* reading is all there is */
-    for (int i = 0; i < ACCEPT_BATCH && accept_one(a); i++) {
+    for (int i = 0; i < ACCEPT_BATCH && !acceptor_is_full(a) && accept_one(a); i++) {
     }
 }
 
 static void acceptor_on_pause(struct timer *t)
 {
     struct acceptor *a = container_of(t, struct acceptor, pause);
-    if (loop_watch_listener(a->loop, &a->watch, a->listener->fd, acceptor_on_event) != E_OK) {
-        loop_arm(a->loop, &a->pause, PAUSE_OUT_OF_DESCRIPTORS, acceptor_on_pause);
+    bool is_full = a->server->conn_n >= a->server->context->settings->max_worker_connections;
+    if (is_full ||
+        loop_watch_listener(a->loop, &a->watch, a->listener->fd, acceptor_on_event) != E_OK) {
+        loop_arm(a->loop, &a->pause, PAUSE, acceptor_on_pause);
+        return;
     }
+    a->is_paused = false;
 }
 
 void acceptor_init(struct acceptor *a, struct loop *loop, struct http1_server *server,
@@ -111,4 +129,5 @@ void acceptor_stop(struct acceptor *a)
     }
     loop_disarm(a->loop, &a->pause);
     loop_unwatch(a->loop, &a->watch);
+    (void)close(a->listener->fd); /* the last process that does so makes the port refuse */
 }

@@ -11,12 +11,12 @@ struct acceptor {
     struct loop *loop;
     struct http1_server *server;
     const struct heritage_listener *listener;
-    bool is_open;
+    bool is_open, is_paused;
 };
 
 /* Borrows everything. Nothing is accepted before acceptor_start(). */
 void acceptor_init(struct acceptor *a, struct loop *loop, struct http1_server *server,
                    const struct heritage_listener *listener);
 enum err acceptor_start(struct acceptor *a); /* E_SYS */
-/* Takes what waits in the queue, then no more. */
+/* Takes what waits in the queue, then closes the listening socket. */
 void acceptor_stop(struct acceptor *a);

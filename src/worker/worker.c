@@ -26,6 +26,8 @@ struct worker {
     struct loop *loop;
     struct snapshot snapshot;
     struct intake intake;
+    struct snap_settings settings; /* of the present generation */
+    struct http_budget budget;
     struct http1_context http1;
     struct http1_server server;
     struct http1_dialer dialer;
@@ -91,6 +93,12 @@ static void on_drain(void *arg, bool is_orphaned)
 
 /* ---- configuration ---- */
 
+static void settings_take(struct worker *w, const struct snap_settings *s)
+{
+    w->settings = *s;
+    w->budget.max = s->worker_memory;
+}
+
 static void on_change(void *arg, enum snap_kind kind, struct str key,
                       const struct snapshot_entry *entry)
 {
@@ -98,6 +106,9 @@ static void on_change(void *arg, enum snap_kind kind, struct str key,
     if (kind == SNAP_SERVICE) {
         const void *shard = entry == NULL ? NULL : entry->shard;
         upstream_set_update(w->upstreams, key, shard);
+    } else if (kind == SNAP_GLOBAL && entry != NULL) {
+        const void *shard = entry->shard;
+        settings_take(w, &((const struct snap_global *)shard)->settings);
     }
 }
 
@@ -163,10 +174,12 @@ static enum err worker_init(struct worker *w)
     snapshot_init(&w->snapshot);
     TRY(loop_new(&w->loop));
     TRY(access_log_init(&w->log, h->log_fd, (enum access_log_format)h->log_format));
-    TRY(http1_context_init(&w->http1, w->loop));
+    settings_take(w, &snap_settings_default);
+    TRY(http1_context_init(&w->http1, w->loop, &w->settings, &w->budget));
     http1_dialer_init(&w->dialer, &w->http1, w->stats);
     TRY(upstream_set_new(&w->snapshot, &w->dialer.dialer, w->stats, h->index, &w->upstreams));
-    TRY(proxy_init(&w->proxy, w->loop, &w->snapshot, w->upstreams, w->stats, &w->log));
+    TRY(proxy_init(&w->proxy, w->loop, &w->snapshot, w->upstreams, w->stats, &w->log, &w->settings,
+                   &w->budget));
     http1_server_init(&w->server, &w->http1, &w->proxy.handler, w->stats);
     for (uint32_t i = 0; i < h->listener_n; i++) {
         acceptor_init(&w->acceptors[w->acceptor_n++], w->loop, &w->server, &h->listeners[i]);

@@ -219,11 +219,13 @@ static inline enum err make_service(struct buf *b, const char *namespace_name, c
 
 static inline enum err make_global(struct buf *b, const char *table)
 {
-    struct snap_global g = {0};
+    struct snap_global g = {.settings = snap_settings_default};
     snap_shard_begin(b, SNAP_GLOBAL, sizeof(g), STR(""));
     g.listeners = snap_add_array(b, 1, sizeof(struct snap_listener));
     struct snap_listener l = {snap_add_str(b, STR("http")), snap_add_str(b, str_from_cstr(table))};
+    g.trusted = snap_add_array(b, 1, sizeof(struct snap_prefix));
     if (!b->bad) {
+        *snap_at(b, g.trusted.offset, struct snap_prefix) = (struct snap_prefix){4, 8, {0}, {10}};
         *snap_at(b, g.listeners.offset, struct snap_listener) = l;
         g.shard = *snap_at(b, 0, struct snap_shard);
         *snap_at(b, 0, struct snap_global) = g;

@@ -20,6 +20,8 @@ struct rig {
     struct loop *loop;
     struct stats_page *stats;
     struct snapshot snapshot;
+    struct snap_settings settings;
+    struct http_budget budget;
     struct http1_context http1;
     struct http1_server server;
     struct http1_dialer dialer;
@@ -65,14 +67,21 @@ static int listen_on(uint16_t *port)
     return fd;
 }
 
-static void make_global(struct buf *b)
+static void make_global(const struct rig *r, struct buf *b)
 {
     snap_shard_begin(b, SNAP_GLOBAL, sizeof(struct snap_global), STR_EMPTY);
     struct snap_str name = snap_add_str(b, STR("http"));
     struct snap_str table = snap_add_str(b, STR("ingress"));
     struct snap_array listeners = snap_add_array(b, 1, sizeof(struct snap_listener));
     *snap_at(b, listeners.offset, struct snap_listener) = (struct snap_listener){name, table};
-    snap_at(b, 0, struct snap_global)->listeners = listeners;
+    struct snap_array trusted = snap_add_array(b, 1, sizeof(struct snap_prefix));
+    *snap_at(b, trusted.offset, struct snap_prefix) = (struct snap_prefix){
+        .family = 4, .bits = 24, .address = {192, 0, 2}
+    };
+    struct snap_global *g = snap_at(b, 0, struct snap_global);
+    g->listeners = listeners;
+    g->trusted = trusted;
+    g->settings = r->settings;
     check(snap_shard_end(b) == E_OK);
 }
 
@@ -160,7 +169,7 @@ void rig_prepare_endpoints(struct rig *r, int n)
     for (int i = 0; i < 3; i++) {
         buf_init(&shards[i], 1 << 20);
     }
-    make_global(&shards[0]);
+    make_global(r, &shards[0]);
     make_host(&shards[1]);
     make_service(r, &shards[2], n);
     for (int i = 0; i < 3; i++) {
@@ -202,12 +211,16 @@ struct rig *rig_new(void)
     for (int i = 0; i < RIG_ENDPOINTS; i++) {
         r->listen_fd[i] = listen_on(&r->port[i]);
     }
+    r->settings = snap_settings_default;
+    r->budget.max = r->settings.worker_memory;
     snapshot_init(&r->snapshot);
-    check(loop_new(&r->loop) == E_OK && http1_context_init(&r->http1, r->loop) == E_OK);
+    check(loop_new(&r->loop) == E_OK &&
+          http1_context_init(&r->http1, r->loop, &r->settings, &r->budget) == E_OK);
     check(access_log_init(&r->log, -1, ACCESS_LOG_OFF) == E_OK);
     http1_dialer_init(&r->dialer, &r->http1, r->stats);
     check(upstream_set_new(&r->snapshot, &r->dialer.dialer, r->stats, 0, &r->upstreams) == E_OK);
-    check(proxy_init(&r->proxy, r->loop, &r->snapshot, r->upstreams, r->stats, &r->log) == E_OK);
+    check(proxy_init(&r->proxy, r->loop, &r->snapshot, r->upstreams, r->stats, &r->log,
+                     &r->settings, &r->budget) == E_OK);
     http1_server_init(&r->server, &r->http1, &r->proxy.handler, r->stats);
     rig_set_endpoints(r, RIG_ENDPOINTS);
     return r;
@@ -375,4 +388,14 @@ void rig_tick(struct rig *r)
 uint16_t rig_port(const struct rig *r, int i)
 {
     return r->port[i];
+}
+
+struct snap_settings *rig_settings(struct rig *r)
+{
+    return &r->settings;
+}
+
+void rig_set_budget(struct rig *r, uint64_t bytes)
+{
+    r->budget.max = bytes;
 }

@@ -6,6 +6,7 @@
 
 #include "base/err.h"
 #include "base/str.h"
+#include "snapshot/settings.h"
 
 #include <stdbool.h>
 
@@ -20,6 +21,11 @@ struct rig *rig_new(void);
 void rig_free(struct rig *r);
 struct stats_page *rig_stats(struct rig *r);
 struct snapshot *rig_snapshot(struct rig *r);
+/* What the data path reads; for those that the snapshot carries, publish after a change. Clients
+ * come from 192.0.2.7, and 192.0.2.0/24 is trusted when use_forwarded_headers is set. */
+struct snap_settings *rig_settings(struct rig *r);
+/* Bytes that requests in flight may hold. */
+void rig_set_budget(struct rig *r, uint64_t bytes);
 /* A new client connection. */
 int rig_client(struct rig *r);
 /* The same from the given address (network: three bytes), with small socket buffers (0 = the usual

@@ -52,7 +52,7 @@ static void get_goes_through(void **state)
     const char *seen = rig_recv(r, u);
     assert_has(seen, "GET /x?y=1 HTTP/1.1\r\nHost: a\r\n");
     assert_has(seen, "X-Forwarded-For: 192.0.2.7\r\n");
-    assert_has_not(seen, "6.6.6.6");
+    assert_has(seen, "X-Original-Forwarded-For: 6.6.6.6\r\n"); /* for who knows what it is */
     rig_send(r, u, RESPONSE);
     const char *got = rig_recv(r, c);
     assert_has(got, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi");
@@ -459,6 +459,189 @@ static void draining_ends_connections_politely(void **state)
     close(c);
 }
 
+static void a_tunnel_carries_bytes_both_ways(void **state)
+{
+    struct rig *r = *state;
+    int i, c = rig_client(r);
+    rig_send(r, c,
+             "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\n"
+             "Upgrade: websocket\r\nSec-WebSocket-Key: k\r\n\r\nearly");
+    int u = rig_accept_any(r, &i);
+    const char *seen = rig_recv(r, u);
+    assert_has(seen, "Upgrade: websocket\r\n");
+    assert_has(seen, "connection: upgrade\r\n");
+    assert_has(seen, "Sec-WebSocket-Key: k\r\n");
+    assert_has_not(seen, "early"); /* not before the endpoint agreed */
+    rig_send(r, u,
+             "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n"
+             "Upgrade: websocket\r\n\r\nhello");
+    const char *got = rig_recv(r, c);
+    assert_has(got, "HTTP/1.1 101 Switching Protocols\r\n");
+    assert_has(got, "Upgrade: websocket\r\n");
+    assert_has(got, "connection: upgrade\r\n");
+    assert_has(got, "\r\n\r\nhello");
+    assert_string_equal(rig_recv(r, u), "early");
+    rig_send(r, c, "ping");
+    assert_string_equal(rig_recv(r, u), "ping");
+    rig_send(r, u, "pong");
+    assert_string_equal(rig_recv(r, c), "pong");
+    rig_set_endpoints(r, 0); /* a new configuration does not disturb it */
+    rig_send(r, c, "still");
+    assert_string_equal(rig_recv(r, u), "still");
+    assert_int_equal(shutdown(c, SHUT_WR), 0); /* half of it ends */
+    assert_true(rig_is_closed(r, u));
+    rig_send(r, u, "bye");
+    assert_string_equal(rig_recv(r, c), "bye");
+    close(u);
+    assert_true(rig_is_closed(r, c));
+    assert_int_equal(stats_get(&rig_stats(r)->requests), 1);
+    assert_int_equal(stats_get(&rig_stats(r)->upstream_busy), 0);
+    close(c);
+}
+
+static void an_upgrade_may_be_declined_and_never_forced(void **state)
+{
+    struct rig *r = *state;
+    int i, c = rig_client(r);
+    rig_send(r, c, "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n");
+    int u = rig_accept_any(r, &i);
+    (void)rig_recv(r, u);
+    rig_send(r, u, RESPONSE);
+    assert_has(rig_recv(r, c), "HTTP/1.1 200 OK\r\n");
+    rig_send(r, c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"); /* asks for nothing */
+    int fresh = rig_accept_any(r, &i);
+    u = fresh >= 0 ? fresh : u;
+    (void)rig_recv(r, u);
+    rig_send(r, u, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n");
+    const char *got = rig_recv(r, c);
+    assert_has(got, "HTTP/1.1 502 ");
+    assert_has(got, "x-lintel-reason: upstream_invalid\r\n");
+    close(u);
+    close(c);
+}
+
+static void only_trusted_clients_are_believed(void **state)
+{
+    static const char request[] =
+        "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 6.6.6.6, 198.51.100.4, 192.0.2.9\r\n"
+        "X-Forwarded-Proto: https\r\nX-Forwarded-Host: shop.example\r\n"
+        "X-Forwarded-Port: 8443\r\n\r\n";
+    struct rig *r = *state;
+    for (int turn = 0; turn < 3; turn++) {
+        int i, c = rig_client(r);
+        rig_settings(r)->use_forwarded_headers = turn > 0;
+        rig_settings(r)->compute_full_forwarded_for = turn > 1;
+        rig_set_endpoints(r, 1);
+        rig_send(r, c, request);
+        int u = rig_accept_any(r, &i);
+        const char *seen = rig_recv(r, u);
+        bool is_believed = turn > 0;
+        assert_has(seen, is_believed ? "X-Real-IP: 198.51.100.4\r\n" : "X-Real-IP: 192.0.2.7\r\n");
+        assert_has(seen, turn == 2   ? "X-Forwarded-For: 6.6.6.6, 198.51.100.4, 192.0.2.9, "
+                                       "192.0.2.7\r\n"
+                         : turn == 1 ? "\r\nX-Forwarded-For: 198.51.100.4\r\n"
+                                     : "\r\nX-Forwarded-For: 192.0.2.7\r\n");
+        assert_has(seen,
+                   is_believed ? "X-Forwarded-Proto: https\r\n" : "X-Forwarded-Proto: http\r\n");
+        assert_has(seen,
+                   is_believed ? "X-Forwarded-Host: shop.example\r\n" : "X-Forwarded-Host: a\r\n");
+        assert_has(seen, is_believed ? "X-Forwarded-Port: 8443\r\n" : "X-Forwarded-Port: 80\r\n");
+        close(u);
+        close(c);
+        rig_run(r);
+    }
+}
+
+static void bodies_over_the_limit_are_refused(void **state)
+{
+    struct rig *r = *state;
+    int i, c = rig_client(r);
+    rig_settings(r)->proxy_body_size = 10;
+    rig_send(r, c, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n0123456789");
+    int u = rig_accept_any(r, &i);
+    assert_has(rig_recv(r, u), "0123456789");
+    rig_send(r, u, RESPONSE);
+    assert_has(rig_recv(r, c), "HTTP/1.1 200 OK");
+    rig_send(r, c, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\n");
+    assert_has(rig_recv(r, c), "HTTP/1.1 413 ");
+    close(c);
+    c = rig_client(r);
+    rig_send(r, c,
+             "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n6\r\n012345\r\n");
+    rig_send(r, c, "5\r\n67890\r\n");
+    int fresh = rig_accept_any(r, &i);
+    const char *got = rig_recv(r, c);
+    assert_has(got, "HTTP/1.1 413 ");
+    assert_has(got, "x-lintel-reason: too_large\r\n");
+    assert_int_equal(stats_get(&rig_stats(r)->limit_body_bytes), 2);
+    close(fresh);
+    close(u);
+    close(c);
+}
+
+static void memory_over_the_budget_refuses_new_requests(void **state)
+{
+    struct rig *r = *state;
+    int i, c = rig_client(r), d = rig_client(r);
+    rig_set_budget(r, 4096); /* one exchange */
+    rig_send(r, c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    const char *got = rig_recv(r, c);
+    assert_has(got, "HTTP/1.1 503 ");
+    assert_has(got, "x-lintel-reason: overloaded\r\n");
+    rig_set_budget(r, 8193);
+    rig_send(r, c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    int u = rig_accept_any(r, &i);
+    rig_send(r, d, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    int v = rig_accept_any(r, &i);
+    assert_true(u >= 0 && v >= 0); /* the second one still fits: 8192 < 8193 */
+    rig_send(r, u, RESPONSE);
+    assert_has(rig_recv(r, c), "hi");
+    close(u);
+    close(v);
+    close(c);
+    close(d);
+}
+
+static void an_absolute_target_goes_on_in_origin_form(void **state)
+{
+    struct rig *r = *state;
+    int i, c = rig_client(r);
+    rig_set_endpoints(r, 1);
+    rig_send(r, c, "GET http://a/x?y HTTP/1.1\r\nHost: other\r\n\r\n");
+    int u = rig_accept_any(r, &i);
+    const char *seen = rig_recv(r, u);
+    assert_has(seen, "GET /x?y HTTP/1.1\r\n");
+    assert_has(seen, "\r\nHost: a\r\n");
+    assert_has_not(seen, "other");
+    rig_send(r, u, RESPONSE);
+    (void)rig_recv(r, c);
+    rig_send(r, c, "GET http://a HTTP/1.1\r\nHost: a\r\n\r\n");
+    int fresh = rig_accept_any(r, &i);
+    u = fresh >= 0 ? fresh : u;
+    assert_has(rig_recv(r, u), "GET / HTTP/1.1\r\n");
+    rig_send(r, u, RESPONSE);
+    (void)rig_recv(r, c);
+    rig_send(r, c, "GET http://a?y HTTP/1.1\r\nHost: a\r\n\r\n");
+    fresh = rig_accept_any(r, &i);
+    u = fresh >= 0 ? fresh : u;
+    assert_has(rig_recv(r, u), "GET /?y HTTP/1.1\r\nHost: a\r\n");
+    close(u);
+    close(c);
+}
+
+static void a_connection_serves_so_many_requests(void **state)
+{
+    struct rig *r = *state;
+    int c = rig_client(r);
+    rig_settings(r)->keep_alive_requests = 2;
+    rig_send(r, c, "GET / HTTP/1.1\r\nHost: no\r\n\r\n");
+    assert_has_not(rig_recv(r, c), "connection: close");
+    rig_send(r, c, "GET / HTTP/1.1\r\nHost: no\r\n\r\n");
+    assert_has(rig_recv(r, c), "connection: close\r\n");
+    assert_true(rig_is_closed(r, c));
+    close(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -487,6 +670,15 @@ int main(void)
         cmocka_unit_test_setup_teardown(expect_continue_is_answered_by_us, setup, teardown),
         cmocka_unit_test_setup_teardown(old_clients_get_old_answers, setup, teardown),
         cmocka_unit_test_setup_teardown(draining_ends_connections_politely, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_tunnel_carries_bytes_both_ways, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_upgrade_may_be_declined_and_never_forced, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(only_trusted_clients_are_believed, setup, teardown),
+        cmocka_unit_test_setup_teardown(bodies_over_the_limit_are_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(memory_over_the_budget_refuses_new_requests, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(an_absolute_target_goes_on_in_origin_form, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_connection_serves_so_many_requests, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -45,32 +45,22 @@ static void test_services(void **state)
 {
     (void)state;
     struct buf bytes;
-    assert_int_equal(make_global(make_next(&set), "t"), E_OK);
     assert_int_equal(make_service(make_next(&set), "n", "s", "80", 1, 7), E_OK);
     struct buf *b = make_next(&set);
     snap_shard_deleted(b, SNAP_SERVICE, STR("n/z/80"));
     assert_int_equal(snap_shard_end(b), E_OK);
     struct snapshot_segment *s = open_set(&bytes, 1, 2);
     assert_dump(s, SNAPSHOT_DUMP_JSON,
-                "{\"generation\":2,\"base_generation\":1,\"bytes\":296,\"shards\":["
-                "{\"kind\":\"global\",\"key\":\"\",\"bytes\":64,\"is_deleted\":false,"
-                "\"listeners\":[{\"name\":\"http\",\"table\":\"t\"}]},"
+                "{\"generation\":2,\"base_generation\":1,\"bytes\":216,\"shards\":["
                 "{\"kind\":\"service\",\"key\":\"n/s/80\",\"bytes\":104,\"is_deleted\":false,"
-                "\"namespace\":\"n\",\"name\":\"s\",\"port\":\"80\",\"status\":\"ok\","
+                "\"namespace\":\"n\",\"name\":\"s\",\"port\":\"80\",\"status\":\"ok\",\"balance\":\"round_robin\","
                 "\"endpoints\":[{\"address\":\"10.7.0.1\",\"port\":8080,\"weight\":1}]},"
                 "{\"kind\":\"service\",\"key\":\"n/z/80\",\"bytes\":32,\"is_deleted\":true}]}\n");
     assert_dump(s, SNAPSHOT_DUMP_TEXT,
                 "generation: 2\n"
                 "base_generation: 1\n"
-                "bytes: 296\n"
+                "bytes: 216\n"
                 "shards:\n"
-                "  - kind: \"global\"\n"
-                "    key: \"\"\n"
-                "    bytes: 64\n"
-                "    is_deleted: false\n"
-                "    listeners:\n"
-                "      - name: \"http\"\n"
-                "        table: \"t\"\n"
                 "  - kind: \"service\"\n"
                 "    key: \"n/s/80\"\n"
                 "    bytes: 104\n"
@@ -79,6 +69,7 @@ static void test_services(void **state)
                 "    name: \"s\"\n"
                 "    port: \"80\"\n"
                 "    status: \"ok\"\n"
+                "    balance: \"round_robin\"\n"
                 "    endpoints:\n"
                 "      - address: \"10.7.0.1\"\n"
                 "        port: 8080\n"
@@ -87,6 +78,31 @@ static void test_services(void **state)
                 "    key: \"n/z/80\"\n"
                 "    bytes: 32\n"
                 "    is_deleted: true\n");
+    snapshot_segment_unref(s);
+    buf_fini(&bytes);
+}
+
+/* Every setting is shown under the name of its option. */
+static void test_global(void **state)
+{
+    static const char *const names[] = {
+#define SETTING(id, name, type, argument, text, value, low, high, help) "\"" name "\":",
+#include "snapshot/settings.def"
+#undef SETTING
+        "\"listeners\":[{\"name\":\"http\",\"table\":\"t\"}]",
+        "\"trusted\":[{\"address\":\"10.0.0.0\",\"bits\":8}]",
+        "\"keep-alive\":75000000,",
+    };
+    (void)state;
+    struct buf bytes, out;
+    assert_int_equal(make_global(make_next(&set), "t"), E_OK);
+    struct snapshot_segment *s = open_set(&bytes, 0, 1);
+    buf_init(&out, 1 << 20);
+    snapshot_dump_segment(&out, s, SNAPSHOT_DUMP_JSON);
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        assert_non_null(memmem(out.p, out.n, names[i], strlen(names[i])));
+    }
+    buf_fini(&out);
     snapshot_segment_unref(s);
     buf_fini(&bytes);
 }
@@ -178,6 +194,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_services),
+        cmocka_unit_test(test_global),
         cmocka_unit_test(test_host),
         cmocka_unit_test(test_nothing),
         cmocka_unit_test(test_state),

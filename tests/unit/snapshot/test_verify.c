@@ -134,6 +134,17 @@ static const struct edit edits[] = {
     ITEM(GLOBAL, struct snap_global, listeners, 0, struct snap_listener, name.n, 9999, OUT_STR),
     ITEM(GLOBAL, struct snap_global, listeners, 0, struct snap_listener, table.n, 9999, OUT_STR),
 
+    ROOT(GLOBAL, struct snap_global, settings.keep_alive, 0, "a setting is out of its range"),
+    ROOT(GLOBAL, struct snap_global, settings.use_forwarded_headers, 2,
+         "a setting is out of its range"),
+    ITEM(GLOBAL, struct snap_global, trusted, 0, struct snap_prefix, family, 5,
+         "not an address prefix"),
+    ITEM(GLOBAL, struct snap_global, trusted, 0, struct snap_prefix, bits, 33,
+         "not an address prefix"),
+    ITEM(GLOBAL, struct snap_global, trusted, 0, struct snap_prefix, bits, 6,
+         "an address prefix has host bits"),
+    ITEM(GLOBAL, struct snap_global, trusted, 0, struct snap_prefix, zero[0], 1, NOT_ZERO),
+
     HOST(EXACT, table.n, 3, NO_NUL),
     HOST(EXACT, host.offset, UINT32_MAX, OUT_STR),
     HOST(EXACT, kind, 0, NUMBER),
@@ -215,6 +226,8 @@ static const struct edit edits[] = {
     SERVE(status, SNAP_SERVICE_MISSING, "endpoints of a service that is not there"),
     SERVE(protocol, 0, NUMBER),
     SERVE(protocol, 2, NUMBER),
+    SERVE(balance, SNAP_BALANCE_LATENCY + 1, NUMBER),
+    SERVE(balance, UINT8_MAX, NUMBER),
     SERVE(zero, 1, NOT_ZERO),
     SERVE(endpoints.n, 1000, OUT_ARRAY),
 

@@ -1,4 +1,6 @@
 /* HTTP/1 request heads: what is refused and why, what the fields mean. */
+#include "base/buf.h"
+#include "base/limits.h"
 #include "wire/http1.h"
 
 #include <setjmp.h>
@@ -6,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -49,12 +52,14 @@ static const struct {
     {STR_INIT("CONNECT http://a:80/ HTTP/1.1\r\nHost: a\r\n\r\n"), H1_FAULT_TARGET},
     {STR_INIT("GET / HTTP/1.2\r\nHost: a\r\n\r\n"), H1_FAULT_VERSION},
     {STR_INIT("GET / HTTP/2.0\r\nHost: a\r\n\r\n"), H1_FAULT_VERSION},
-    {STR_INIT("GET / http/1.1\r\nHost: a\r\n\r\n"), H1_FAULT_VERSION},
-    {STR_INIT("GET / HTTP/01.1\r\nHost: a\r\n\r\n"), H1_FAULT_VERSION},
-    {STR_INIT("GET / HTTP/1.11\r\nHost: a\r\n\r\n"), H1_FAULT_VERSION},
-    {STR_INIT("GET / HTTP/1.1 \r\nHost: a\r\n\r\n"), H1_FAULT_VERSION},
-    {STR_INIT("GET /  HTTP/1.1\r\nHost: a\r\n\r\n"), H1_FAULT_VERSION},
-    {STR_INIT("GET / \r\n\r\n"), H1_FAULT_VERSION},
+    {STR_INIT("GET / http/1.1\r\nHost: a\r\n\r\n"), H1_FAULT_LINE},
+    {STR_INIT("GET / HTTP/01.1\r\nHost: a\r\n\r\n"), H1_FAULT_LINE},
+    {STR_INIT("GET / HTTP/1.11\r\nHost: a\r\n\r\n"), H1_FAULT_LINE},
+    {STR_INIT("GET / HTTP/1.1 \r\nHost: a\r\n\r\n"), H1_FAULT_LINE},
+    {STR_INIT("GET /  HTTP/1.1\r\nHost: a\r\n\r\n"), H1_FAULT_LINE},
+    {STR_INIT("GET / \r\n\r\n"), H1_FAULT_LINE},
+    {STR_INIT("POST / HTTP/1.1\r\nHost: a\r\nExpect: a-miracle\r\n\r\n"), H1_FAULT_EXPECT},
+    {STR_INIT("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue, x\r\n\r\n"), H1_FAULT_EXPECT},
     {STR_INIT("GET / HTTP/1.1\nHost: a\r\n\r\n"), H1_FAULT_LINE_END},
     {STR_INIT("GET / HTTP/1.1\rHost: a\r\n\r\n"), H1_FAULT_LINE_END},
     {STR_INIT("GET / HTTP/1.1\r\nHost: a\nB: c\r\n\r\n"), H1_FAULT_LINE_END},
@@ -292,6 +297,30 @@ static void lists(void **state)
     assert_false(h1_list_has(STR(",,"), STR("")));
 }
 
+/* RFC 9112 section 3: a target that is too long is told apart, for 414. */
+static void targets_are_bounded(void **state)
+{
+    enum { ROOM = TARGET_BYTES_MAX + 64 };
+    (void)state;
+    char *text = malloc(ROOM);
+    assert_non_null(text);
+    for (size_t n = TARGET_BYTES_MAX; n <= TARGET_BYTES_MAX + 1; n++) {
+        struct field fields[4];
+        struct h1_request r;
+        enum h1_fault fault = H1_FAULT_NONE;
+        struct wr w = wr_make(text, ROOM);
+        wr_str(&w, STR("GET /"));
+        for (size_t i = 1; i < n; i++) {
+            wr_char(&w, 'x');
+        }
+        wr_str(&w, STR(" HTTP/1.1\r\nHost: a\r\n\r\n"));
+        enum err e = h1_request_parse(text, wr_n(&w), fields, 4, &r, &fault);
+        assert_int_equal(e, n == TARGET_BYTES_MAX ? E_OK : E_PROTO);
+        assert_int_equal(fault, n == TARGET_BYTES_MAX ? H1_FAULT_NONE : H1_FAULT_TARGET_LONG);
+    }
+    free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -302,6 +331,7 @@ int main(void)
         cmocka_unit_test(nothing_is_written_on_failure),
         cmocka_unit_test(every_byte_everywhere),
         cmocka_unit_test(lists),
+        cmocka_unit_test(targets_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
