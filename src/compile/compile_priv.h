@@ -156,6 +156,7 @@ struct endpoint_list {
 
 struct service_work {
     enum snap_service_status status;
+    enum snap_balance balance;
     struct endpoint_list endpoints;
     struct endpoint_list terminating; /* taken when nothing is ready */
 };
@@ -263,7 +264,10 @@ enum err host_write(struct compile *c, const struct host_node *host);
 /* Sets c->key to a service's. */
 void service_key(struct compile *c, const struct key *key);
 
-/* ---- service.c, endpoints.c, external.c ---- */
+/* Precedence: the older one, then by namespace, then by name. */
+int ingress_cmp(const struct ingress_node *a, const struct ingress_node *b);
+
+/* ---- service.c, endpoints.c, external.c, balance.c ---- */
 
 enum err service_compile(struct compile *c, struct port_node *port);
 /* Tells every Ingress that uses port of c->what; more is what stands behind the place. */
@@ -280,6 +284,11 @@ void endpoint_list_sort(struct endpoint_list *l); /* and drops duplicates */
 /* Fills c->service from the Service's external name. */
 enum err external_gather(struct compile *c, struct diag_batch *batch, struct port_node *port,
                          const struct service *service);
+/* Says what is wrong with the annotation. */
+void balance_check(struct compile *c, struct diag_batch *batch, const struct ingress *ingress);
+/* What the first Ingress that uses port says; tells those that say something else. */
+enum snap_balance balance_gather(struct compile *c, struct diag_batch *batch,
+                                 const struct port_node *port);
 /* NULL when the Service has no such TCP port. */
 const struct service_port *service_find_port(const struct service *service, struct str port);
 
@@ -301,6 +310,9 @@ void filters_check(struct compile *c, struct diag_batch *batch, const struct ing
 enum err filters_write(struct compile *c, const struct ingress *ingress);
 /* Sets c->field to an annotation's. */
 void annotation_field(struct compile *c, const char *name);
+/* Its value without blanks and line ends around it, which YAML block scalars leave; empty: not
+ * there. */
+struct str annotation_get(const struct ingress *ingress, const char *name);
 
 /* ---- emit.c ---- */
 

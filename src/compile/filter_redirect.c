@@ -34,27 +34,6 @@ static const struct finding invalid_code = {
     "308; the default is used (302, 301)",
     "write a status code in that range, or none"};
 
-static bool is_blank(char c)
-{
-    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
-}
-
-/* Without blanks and line ends around it, which YAML block scalars leave; empty: not there. */
-static struct str annotation_get(const struct ingress *in, const char *name)
-{
-    struct str value;
-    if (!string_map_get(&in->object.annotations, str_from_cstr(name), &value)) {
-        return STR_EMPTY;
-    }
-    while (value.n > 0 && is_blank(value.p[0])) {
-        value = str_from(value, 1);
-    }
-    while (value.n > 0 && is_blank(value.p[value.n - 1])) {
-        value.n--;
-    }
-    return value;
-}
-
 /* "$name" or "${": what nginx would put something else in place of. */
 static bool has_variable(struct str url)
 {

@@ -31,7 +31,7 @@ static int number_cmp(int64_t a, int64_t b)
     return a < b ? -1 : a > b;
 }
 
-static int ingress_cmp(const struct ingress_node *a, const struct ingress_node *b)
+int ingress_cmp(const struct ingress_node *a, const struct ingress_node *b)
 {
     int order = number_cmp(a->object->object.created_s, b->object->object.created_s);
     for (size_t i = 0; order == 0 && i < 2; i++) {

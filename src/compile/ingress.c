@@ -203,6 +203,7 @@ static void ingress_check(struct compile *c, struct diag_batch *batch, const str
         backend_check(c, batch, in, place);
     } while (place_next(in, &place));
     filters_check(c, batch, in);
+    balance_check(c, batch, in);
 }
 
 static enum err ingress_attach(struct compile *c, struct ingress_node *n, struct diag_batch *batch)

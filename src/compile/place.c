@@ -68,6 +68,26 @@ void annotation_field(struct compile *c, const char *name)
     buf_addf(&c->field, "metadata.annotations[%s]", name);
 }
 
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+struct str annotation_get(const struct ingress *ingress, const char *name)
+{
+    struct str value;
+    if (!string_map_get(&ingress->object.annotations, str_from_cstr(name), &value)) {
+        return STR_EMPTY;
+    }
+    while (value.n > 0 && is_blank(value.p[0])) {
+        value = str_from(value, 1);
+    }
+    while (value.n > 0 && is_blank(value.p[value.n - 1])) {
+        value.n--;
+    }
+    return value;
+}
+
 struct str backend_port(const struct ingress_backend *backend, char digits[U16_DIGITS])
 {
     if (backend->port.number == 0) {

@@ -126,6 +126,7 @@ static enum err service_gather(struct compile *c, struct diag_batch *batch, stru
     struct service_port portless;
     c->service.endpoints.n = c->service.terminating.n = 0;
     c->service.status = SNAP_SERVICE_OK;
+    c->service.balance = balance_gather(c, batch, port);
     if (service == NULL) {
         return missing_gather(c, batch, port);
     }
@@ -174,6 +175,7 @@ static enum err service_write(struct compile *c, const struct port_node *port)
         root->port = port_text;
         root->status = (uint8_t)w->status;
         root->protocol = SNAP_HTTP1;
+        root->balance = (uint8_t)w->balance;
         root->endpoints = endpoints;
         mem_copy(snap_at(b, endpoints.offset, char), w->endpoints.items,
                  w->endpoints.n * sizeof(*w->endpoints.items));

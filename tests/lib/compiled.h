@@ -193,6 +193,9 @@ static inline void text_service(struct buf *b, const struct snap_service *s)
     buf_addf(b, "service ");
     text_str(b, s, s->shard.key);
     buf_addf(b, ": %s", statuses[s->status]);
+    if (s->balance != SNAP_BALANCE_ROUND_ROBIN) {
+        buf_addf(b, ", %s", s->balance == SNAP_BALANCE_LATENCY ? "ewma" : "least_conn");
+    }
     for (uint32_t i = 0; i < s->endpoints.n; i++) {
         char text[IP_TEXT_MAX];
         struct wr w = wr_make(text, sizeof(text));
