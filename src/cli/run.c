@@ -103,12 +103,15 @@ static int run(const struct cli_args *a, const struct passed *passed)
         {"health", HERITAGE_CONTROLLER, cli_text(a, CLI_OPT_healthz_host).p,
          (uint16_t)cli_number(a, CLI_OPT_healthz_port)},
     };
+    struct str file = cli_text(a, CLI_OPT_access_log_file);
     struct supervisor_options o = {
         .listeners = listeners,
         .listener_n = sizeof(listeners) / sizeof(listeners[0]),
         .worker_n = (uint32_t)cli_number(a, CLI_OPT_workers),
         .access_log_format = access_log_format(a),
         .is_access_log_on = access_log_format(a) != ACCESS_LOG_OFF,
+        .access_log_file = file.n > 0 ? file.p : NULL,
+        .has_no_host_metrics = !cli_flag(a, CLI_OPT_metrics_per_host),
         .controller_argv = passed->argv,
         .shutdown_grace = cli_number(a, CLI_OPT_shutdown_grace_period),
         .drain = cli_number(a, CLI_OPT_drain_timeout),

@@ -289,3 +289,9 @@ void access_log_flush(struct access_log *l)
         l->n -= at;
     }
 }
+
+void access_log_move(struct access_log *l, int fd)
+{
+    access_log_flush(l);
+    l->fd = fd;
+}

@@ -47,5 +47,7 @@ void access_log_fini(struct access_log *l); /* does not flush */
 void access_log_write(struct access_log *l, const struct access_entry *e, usec_t wall);
 /* True when there is enough for a write of its own. */
 bool access_log_is_full(const struct access_log *l);
+/* Lines go to fd from now on, those that the old one does not take at once as well. Borrows fd. */
+void access_log_move(struct access_log *l, int fd);
 /* Writes out whole lines; on a slow reader what is left stays for the next time. */
 void access_log_flush(struct access_log *l);

@@ -38,3 +38,13 @@ enum err output_reopen(int fd, int *ret_fd, bool *ret_is_shared)
     *ret_is_shared = is_shared;
     return E_OK;
 }
+
+enum err output_append(const char *path, int *ret_fd)
+{
+    int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0640);
+    if (fd < 0) {
+        return E_SYS;
+    }
+    *ret_fd = fd;
+    return E_OK;
+}

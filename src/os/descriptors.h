@@ -14,3 +14,7 @@ enum err descriptors_raise(uint64_t *ret_limit);
  * cannot be opened anew (a socket, a pipe of another user) is duplicated and *ret_is_shared is
  * true: it blocks as the original does. Errors: E_SYS. */
 enum err output_reopen(int fd, int *ret_fd, bool *ret_is_shared);
+
+/* A file that several processes append lines to: made when it is not there, appending, close-on-
+ * exec; non-blocking, which says something about a FIFO only. Errors: E_SYS. */
+enum err output_append(const char *path, int *ret_fd);

@@ -136,11 +136,11 @@ static bool control_is_sound(const struct control_message *m, int fd_n)
 {
     switch ((enum control_type)m->type) {
     case CONTROL_SEGMENT:
+    case CONTROL_LOG_REOPEN:
         return fd_n == 1;
     case CONTROL_DRAIN:
     case CONTROL_READY:
     case CONTROL_RESYNC:
-    case CONTROL_LOG_REOPEN:
         return fd_n <= 1;
     }
     return false;

@@ -45,7 +45,7 @@ enum control_type {
     CONTROL_DRAIN = 2,   /* supervisor -> children: SIGTERM has come */
     CONTROL_READY = 3,  /* child -> supervisor: in service (a worker: after its first generation) */
     CONTROL_RESYNC = 4, /* worker -> supervisor: send every segment again */
-    CONTROL_LOG_REOPEN = 5
+    CONTROL_LOG_REOPEN = 5 /* supervisor -> workers, with the descriptor to log to from now on */
 };
 
 struct control_message {

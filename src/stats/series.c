@@ -136,6 +136,7 @@ static struct series_texts texts_of(const struct series_table *t, const struct s
         x.namespace_name = snap_str_get(k->host, k->route->owner_namespace);
         x.ingress = snap_str_get(k->host, k->route->owner_name);
         x.path = snap_str_get(k->host, k->route->path);
+        x.path = x.path.n > 0 ? x.path : STR("/"); /* a default backend, as ingress-nginx says it */
         x.host = host.n > 0 ? host : x.host;
     }
     if (k->backend != NULL) {

@@ -95,7 +95,8 @@ static void refs_add(struct series_set *set, const struct stats_area *area, uint
         const struct series *s = &series_region(area, worker)->items[slot];
         uint64_t version = atomic_load_explicit(&s->version, memory_order_acquire);
         bool is_live = (version & STATE_MASK) == STATE_LIVE && stats_get(&s->retired) != version;
-        if (is_live) {
+        bool is_used = slot > 0 || stats_get(&s->used) > 0; /* "_other" is there from the start */
+        if (is_live && is_used) {
             set->refs[set->n++] = (struct series_ref){
                 .group = stats_get(order == SERIES_BY_LABELS ? &s->hash : &s->route_hash),
                 .version = version,

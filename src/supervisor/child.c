@@ -137,10 +137,15 @@ static void on_control(struct watch *w, uint32_t events)
 static enum err child_send(struct child *c)
 {
     static const struct control_message drain = {.type = CONTROL_DRAIN};
+    static const struct control_message reopen = {.type = CONTROL_LOG_REOPEN};
     const struct segment_log *log = &c->supervisor->log;
     if (c->owes_drain) {
         TRY(control_send(c->control_fd, &drain, -1));
         c->owes_drain = false;
+    }
+    if (c->owes_log) {
+        TRY(control_send(c->control_fd, &reopen, c->supervisor->log_fd));
+        c->owes_log = false;
     }
     while (c->role == HERITAGE_WORKER && c->cursor < log->n) {
         const struct segment *segment = &log->items[c->cursor];
@@ -267,6 +272,7 @@ enum err child_start(struct child *c)
     c->cursor = 0;
     c->is_ready = false;
     c->owes_drain = false;
+    c->owes_log = false; /* it was born with the newest */
     pid_announce(c);
     child_feed(c); /* also watches the socket */
     return E_OK;

@@ -203,6 +203,30 @@ static void end_asked(struct supervisor *s, const char *name)
     }
 }
 
+/* For whoever rotates the file: what was renamed gets its last lines, then a new one begins. */
+static void access_log_reopen(struct supervisor *s)
+{
+    const char *path = s->options->access_log_file;
+    int fd;
+    if (s->log_fd < 0 || path == NULL) {
+        log_line(LOG_INFO, "SIGHUP: nothing to reload, changes are taken in as they come");
+        return;
+    }
+    if (output_append(path, &fd) != E_OK) {
+        log_line(LOG_ERROR, "SIGHUP: cannot open the access log: %s; going on with the old file=%s",
+                 strerror(errno), path);
+        return;
+    }
+    (void)close(s->log_fd); /* the workers have their own */
+    s->log_fd = fd;
+    log_line(LOG_INFO, "SIGHUP: the access log is opened anew file=%s", path);
+    for (uint32_t i = 0; i < s->worker_n; i++) {
+        struct child *c = &s->workers[i];
+        c->owes_log = c->pid > 0;
+        child_feed(c);
+    }
+}
+
 static void on_signals(struct watch *w, uint32_t events)
 {
     struct supervisor *s = container_of(w, struct supervisor, signals);
@@ -212,7 +236,7 @@ static void on_signals(struct watch *w, uint32_t events)
         if (info.ssi_signo == SIGCHLD) {
             children_reap(s);
         } else if (info.ssi_signo == SIGHUP) {
-            log_line(LOG_INFO, "SIGHUP: nothing to reload, changes are taken in as they come");
+            access_log_reopen(s);
         } else {
             end_asked(s, info.ssi_signo == SIGTERM ? "SIGTERM" : "SIGINT");
         }
@@ -274,8 +298,16 @@ static enum err listeners_open(struct supervisor *s)
 
 static enum err access_log_open(struct supervisor *s)
 {
+    const char *path = s->options->access_log_file;
     bool is_shared;
     if (!s->options->is_access_log_on) {
+        return E_OK;
+    }
+    if (path != NULL) {
+        if (output_append(path, &s->log_fd) != E_OK) {
+            log_line(LOG_ERROR, "cannot open the access log: %s file=%s", strerror(errno), path);
+            return E_REFUSED; /* said why */
+        }
         return E_OK;
     }
     TRY(output_reopen(STDOUT_FILENO, &s->log_fd, &is_shared));
@@ -293,6 +325,7 @@ static enum err resources_open(struct supervisor *s)
     TRY(signals_open(s));
     TRY(descriptors_raise(&limit));
     TRY(stats_create(s->worker_n, &s->stats, &s->stats_fd));
+    s->stats->is_per_host = s->options->has_no_host_metrics ? 0 : 1;
     stats_set(&s->stats->supervisor_pid, (uint64_t)getpid());
     TRY(access_log_open(s));
     if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0) {

@@ -16,6 +16,7 @@
  *   worker "lintel-worker" <heritage fd>. SIGINT, SIGTERM and SIGHUP reach them ignored: only the
  *   control socket tells them what to do.
  * - CONTROL_READY once in service; a worker after its first generation.
+ * - CONTROL_LOG_REOPEN after SIGHUP, when the access log goes to a file: the file's new descriptor.
  * - CONTROL_DRAIN: a worker goes on accepting for heritage.shutdown_grace_us, then finishes what is
  *   in flight for at most drain_us and exits 0. The controller gets it when the workers are gone
  *   and exits 0 at once; until then it answers /readyz by stats_area.is_draining.
@@ -45,6 +46,8 @@ struct supervisor_options {
     uint32_t listener_n;
     uint32_t worker_n; /* 0 = one for each CPU this process may use */
     bool is_access_log_on;
+    const char *access_log_file;        /* appended to, opened anew on SIGHUP; NULL = stdout */
+    bool has_no_host_metrics;           /* series of requests lack the host */
     uint32_t access_log_format;         /* enum access_log_format, passed on */
     const char *const *controller_argv; /* options for the controller, NULL-terminated; or NULL */
     usec_t shutdown_grace;              /* go on accepting for this long after SIGTERM */

@@ -42,6 +42,7 @@ struct child {
     unsigned failure_n; /* deaths since it last stayed up for long */
     size_t cursor;      /* segments of the log that it was sent */
     bool owes_drain;    /* CONTROL_DRAIN is still to be sent */
+    bool owes_log;      /* same for CONTROL_LOG_REOPEN */
     bool is_ready;
 };
 

@@ -73,7 +73,7 @@ static void intake_message(struct intake *i, const struct control_message *m, in
         i->events->on_drain(i->arg, false);
         return;
     case CONTROL_LOG_REOPEN:
-        i->events->on_log_reopen(i->arg);
+        i->events->on_log_reopen(i->arg, fd);
         return;
     case CONTROL_READY:
     case CONTROL_RESYNC:

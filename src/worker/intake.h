@@ -13,7 +13,8 @@ struct intake_events {
     void (*on_applied)(void *arg);
     /* The supervisor says: go; or it is gone itself (is_orphaned). */
     void (*on_drain)(void *arg, bool is_orphaned);
-    void (*on_log_reopen)(void *arg);
+    /* The access log goes to fd from now on; takes it. */
+    void (*on_log_reopen)(void *arg, int fd);
 };
 
 struct intake {

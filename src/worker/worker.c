@@ -16,6 +16,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #define LOG_FLUSH_DELAY (100 * USEC_PER_MS)
 
@@ -128,9 +129,14 @@ static void on_applied(void *arg)
     (void)control_send(w->heritage.control_fd, &ready, -1); /* the supervisor may be gone */
 }
 
-static void on_log_reopen(void *arg)
+static void on_log_reopen(void *arg, int fd)
 {
-    (void)arg; /* the log goes to a descriptor the supervisor holds: nothing to reopen here */
+    struct worker *w = arg;
+    access_log_move(&w->log, fd);
+    if (w->heritage.log_fd >= 0) {
+        (void)close(w->heritage.log_fd); /* written through already, or never will be */
+    }
+    w->heritage.log_fd = fd;
 }
 
 static const struct intake_events intake_events = {on_applied, on_drain, on_log_reopen};
