@@ -36,6 +36,8 @@ enum limit {
     WORKERS_MAX = 64,
     LISTENERS_MAX = 16,
     UPSTREAM_IDLE_PER_ENDPOINT_MAX = 320,
+    UPSTREAM_IDLE_MAX = 8192,           /* connections of one worker */
+    UPSTREAM_IDLE_SHED = 16,            /* idle ones closed when there is no room for a new one */
     UPSTREAM_CONN_REQUESTS_MAX = 10000, /* on one connection */
     UPSTREAM_REFUSALS_MAX = 32,         /* endpoints that refuse at once, in one try */
     UPSTREAM_FAILURES_MAX = 3,          /* in a row, then the endpoint is ejected */

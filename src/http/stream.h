@@ -95,9 +95,9 @@ struct http_conn {
     const struct http_conn_ops *ops;
     const struct http_conn_events *events;
     void *owner;
-    struct list link; /* the owner's */
-    usec_t opened_at; /* the owner's */
-    uint32_t use_n;   /* the owner's */
+    struct list link, idle_link; /* the owner's */
+    usec_t opened_at;            /* the owner's */
+    uint32_t use_n;              /* the owner's */
     uint32_t stream_n, stream_max;
 };
 

@@ -4,9 +4,11 @@
  *              └─────────┴──> closed
  *
  * The one used last serves first, so that those not needed run into their idle timeout (which is
- * the protocol's). A connection ends after UPSTREAM_CONN_REQUESTS_MAX requests, when it is idle in
- * front of more than UPSTREAM_IDLE_PER_ENDPOINT_MAX others, and when it is older than
- * UPSTREAM_CONN_AGE_MAX at the moment it would be used again: so no request is ever cut by age. */
+ * the protocol's). All idle ones of the worker stand in one more list, the coldest in front, which
+ * goes first beyond UPSTREAM_IDLE_MAX and when descriptors run out. A connection ends after
+ * UPSTREAM_CONN_REQUESTS_MAX requests, when it is idle in front of more than
+ * UPSTREAM_IDLE_PER_ENDPOINT_MAX others, and when it is older than UPSTREAM_CONN_AGE_MAX at the
+ * moment it would be used again: so no request is ever cut by age. */
 #include "upstream/upstream_priv.h"
 
 static struct stats_page *stats_of(const struct upstream_endpoint *e)
@@ -31,14 +33,18 @@ static void busy_del(struct upstream_endpoint *e, struct http_conn *c)
 static void idle_add(struct upstream_endpoint *e, struct http_conn *c)
 {
     list_push(&e->idle, &c->link);
+    list_append(&e->set->idle, &c->idle_link);
     e->idle_n++;
+    e->set->idle_n++;
     stats_add(&stats_of(e)->upstream_idle, 1);
 }
 
 static void idle_del(struct upstream_endpoint *e, struct http_conn *c)
 {
     list_del(&c->link);
+    list_del(&c->idle_link);
     e->idle_n--;
+    e->set->idle_n--;
     stats_sub(&stats_of(e)->upstream_idle, 1);
 }
 
@@ -53,6 +59,17 @@ static void idle_close(struct upstream_endpoint *e, struct http_conn *c)
     idle_del(e, c);
     e->conn_n--;
     c->ops->close(c);
+}
+
+/* The one of the whole set that has been idle for longest; false: there is none. */
+static bool coldest_close(struct upstream_set *s)
+{
+    if (list_is_empty(&s->idle)) {
+        return false;
+    }
+    struct http_conn *c = container_of(s->idle.next, struct http_conn, idle_link);
+    idle_close(c->owner, c);
+    return true;
 }
 
 void pool_close_idle(struct upstream_endpoint *e)
@@ -98,6 +115,10 @@ static void on_free(struct http_conn *c)
     load_set(e, e->stream_n - 1);
     if (e->service != NULL && limit == NULL) {
         idle_add(e, c);
+        if (e->set->idle_n > UPSTREAM_IDLE_MAX) {
+            stats_add(&stats_of(e)->limit_upstream_idle, 1);
+            (void)coldest_close(e->set); /* there is one */
+        }
         return;
     }
     if (limit != NULL) {
@@ -152,10 +173,24 @@ static struct http_conn *idle_take(struct upstream_endpoint *e, usec_t now)
     return NULL;
 }
 
+/* Idle connections hold descriptors and ports: when these run out, a request is worth more. */
+static bool idle_shed(struct upstream_set *s)
+{
+    uint32_t n = 0;
+    while (n < UPSTREAM_IDLE_SHED && coldest_close(s)) {
+        n++;
+    }
+    return n > 0;
+}
+
 static enum err conn_dial(struct upstream_endpoint *e, usec_t now, struct http_conn **ret)
 {
     struct http_dialer *d = e->set->dialer;
-    TRY(d->dial(d, &e->ip, e->port, &conn_events, e, ret));
+    enum err err = d->dial(d, &e->ip, e->port, &conn_events, e, ret);
+    if (err == E_LIMIT && idle_shed(e->set)) {
+        err = d->dial(d, &e->ip, e->port, &conn_events, e, ret);
+    }
+    TRY(err);
     (*ret)->opened_at = now;
     (*ret)->use_n = 0;
     e->conn_n++;

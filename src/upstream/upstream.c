@@ -148,6 +148,7 @@ enum err upstream_set_new(const struct snapshot *snapshot, struct http_dialer *d
     map_init(&s->services);
     list_init(&s->gone);
     list_init(&s->over);
+    list_init(&s->idle);
     *ret = s;
     return E_OK;
 }

@@ -70,6 +70,8 @@ struct upstream_set {
     struct stats_page *stats;
     struct map services;
     struct list gone, over; /* endpoint.link */
+    struct list idle;       /* http_conn.idle_link of all idle connections; the coldest in front */
+    uint32_t idle_n;
     uint32_t seed;
     uint64_t random;
     bool is_closing;

@@ -91,6 +91,55 @@ static void test_idle_limit(void **state)
     world_free(w);
 }
 
+/* Beyond the worker's limit the coldest one goes, whosever it is. */
+static void test_idle_limit_of_all(void **state)
+{
+    (void)state;
+    enum { ENDPOINTS = 32, N = UPSTREAM_IDLE_MAX };
+    struct upstream_pick *open = calloc(N, sizeof(*open));
+    struct world *w = world_new(SNAP_BALANCE_ROUND_ROBIN, ENDPOINTS);
+    for (uint32_t i = 0; i < N; i++) {
+        open[i] = world_open(w);
+    }
+    struct upstream_pick last = world_open(w);
+    for (uint32_t i = 0; i < N; i++) {
+        world_answer(w, &open[i], 1);
+    }
+    assert_int_equal(stats_get(&w->stats->limit_upstream_idle), 0);
+    assert_int_equal(stats_get(&w->stats->upstream_idle), N);
+    world_answer(w, &last, 1);
+    assert_int_equal(stats_get(&w->stats->limit_upstream_idle), 1);
+    assert_int_equal(stats_get(&w->stats->upstream_idle), N);
+    assert_false(world_conn_of(&open[0])->is_open);
+    assert_true(world_conn_of(&open[1])->is_open && world_conn_of(&last)->is_open);
+    free(open);
+    world_free(w);
+}
+
+/* Without a descriptor left, idle connections to others make room; with none of these it fails. */
+static void test_idle_makes_room(void **state)
+{
+    (void)state;
+    enum { ENDPOINTS = 20, N = UPSTREAM_IDLE_SHED + 2 };
+    struct upstream_pick open[N], pick;
+    struct world *w = world_new(SNAP_BALANCE_ROUND_ROBIN, ENDPOINTS);
+    for (uint32_t i = 0; i < N; i++) {
+        open[i] = world_open(w);
+    }
+    w->conn_max = N;
+    assert_int_equal(world_try(w, NULL, true, &pick), E_LIMIT);
+    for (uint32_t i = 0; i < N; i++) {
+        world_answer(w, &open[i], 1);
+    }
+    assert_int_equal(world_try(w, NULL, true, &pick), E_OK);
+    assert_int_equal(stats_get(&w->stats->upstream_idle), N - UPSTREAM_IDLE_SHED);
+    for (uint32_t i = 0; i < N; i++) { /* the warmest stay */
+        assert_true(i < UPSTREAM_IDLE_SHED || world_conn_of(&open[i])->is_open);
+    }
+    world_answer(w, &pick, 1);
+    world_free(w);
+}
+
 static void test_idle_connection_closes(void **state)
 {
     (void)state;
@@ -171,6 +220,8 @@ int main(void)
         cmocka_unit_test(test_requests_limit),
         cmocka_unit_test(test_age_limit),
         cmocka_unit_test(test_idle_limit),
+        cmocka_unit_test(test_idle_limit_of_all),
+        cmocka_unit_test(test_idle_makes_room),
         cmocka_unit_test(test_idle_connection_closes),
         cmocka_unit_test(test_no_stream),
         cmocka_unit_test(test_dial_errors),

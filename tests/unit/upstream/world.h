@@ -43,6 +43,7 @@ struct world {
     uint32_t weight[WORLD_ENDPOINTS_MAX];
     bool is_left_out[WORLD_ENDPOINTS_MAX];
     uint8_t balance;
+    uint32_t conn_max;      /* one more is E_LIMIT; 0 = any number */
     bool is_stream_refused; /* the next open() on a connection gives NULL */
     /* what happened */
     uint32_t dial_n[WORLD_ENDPOINTS_MAX];
@@ -101,6 +102,9 @@ static inline enum err world_dial(struct http_dialer *d, const struct ip *ip, ui
     w->dial_n[i]++;
     if (w->dial_err[i] != E_OK) {
         return w->dial_err[i];
+    }
+    if (w->conn_max > 0 && w->conn_n >= w->conn_max) {
+        return E_LIMIT;
     }
     struct world_conn *c = w->unused;
     if (c != NULL) {
