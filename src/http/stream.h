@@ -59,6 +59,8 @@ struct http_stream {
     const struct http_stream_events
         *events; /* set by the owner before it returns to the protocol */
     void *owner;
+    usec_t connected; /* upstream side: when its connection came to stand (monotonic); 0: before the
+                         stream was opened, or not yet */
 };
 
 /* Who serves requests: the proxy in a worker, the health port in the controller. Must take the

@@ -535,6 +535,7 @@ static bool conn_connected(struct conn *c)
     }
     stats_add(&c->dialer->stats->upstream_connects, 1);
     c->state = c->has_stream ? BUSY : IDLE;
+    c->stream.connected = clock_monotonic(); /* the tick's time is too coarse for durations */
     c->base.events->on_connected(&c->base);
     return c->state != DEAD;
 }

@@ -46,6 +46,7 @@ struct exchange {
     uint16_t upstream_port;
     struct forward_origin origin;
     usec_t began, upstream_began;
+    usec_t connect, header; /* of the last try, from upstream_began */
     uint64_t request_bytes, request_body_bytes, body_bytes, upstream_bytes;
     char request_id[REQUEST_ID_BYTES];
     size_t request_id_n; /* 0: the client's is in the request */
@@ -120,14 +121,13 @@ static void count_status(struct stats_page *stats, uint16_t status)
     }
 }
 
-static void exchange_log(struct exchange *x)
+static void exchange_log(struct exchange *x, usec_t now)
 {
     struct proxy *p = x->proxy;
     if (p->log->format == ACCESS_LOG_OFF) {
         return;
     }
     const struct http_request *r = &x->request;
-    usec_t now = clock_monotonic(); /* the tick's time is too coarse for durations */
     struct access_entry e = {
         .client = x->origin.client,
         .method = r->method,
@@ -159,11 +159,41 @@ static void exchange_log(struct exchange *x)
     access_log_write(p->log, &e, clock_wall());
 }
 
+static void exchange_count(struct exchange *x, usec_t now)
+{
+    bool has_route = x->match.route != NULL;
+    bool has_upstream = x->tries > 0;
+    struct series_key key = {
+        .host = has_route ? x->match.host : NULL,
+        .route = x->match.route,
+        .backend = x->backend,
+        .generation = has_route ? snapshot_segment_header(x->match.segment)->generation : 0,
+        .method = x->request.method,
+        .status = x->status == 0 ? 499 : x->status,
+        .reason = x->reason,
+    };
+    struct series_sample sample = {
+        .now = now,
+        .duration = now - x->began,
+        .connect = has_upstream ? x->connect : SERIES_NONE,
+        .header = x->upstream_status != 0 ? x->header : SERIES_NONE,
+        .response = x->upstream_status != 0 ? now - x->upstream_began : SERIES_NONE,
+        .request_bytes = x->request_bytes,
+        .response_bytes = x->body_bytes,
+    };
+    if (x->proxy->series != NULL) {
+        series_record(x->proxy->series, &key, &sample);
+    }
+}
+
 /* The only way out: releases what is still held, logs, counts, frees. */
 static void exchange_end(struct exchange *x)
 {
     struct proxy *p = x->proxy;
-    exchange_log(x); /* before the client goes: the log reads its peer */
+    usec_t now = clock_monotonic(); /* the tick's time is too coarse for durations */
+    exchange_log(x, now);           /* before the client goes: the log reads its peer */
+    exchange_count(x, now);
+    upstream_report(&x->pick, UPSTREAM_ABANDONED, now - x->upstream_began);
     stats_add(&p->stats->requests, 1);
     stats_sub(&p->stats->requests_in_flight, 1);
     count_status(p->stats, x->status);
@@ -240,17 +270,24 @@ static enum err exchange_send(struct exchange *x)
 }
 
 /* Opens a stream to an endpoint and sends the request. Ends the exchange when that cannot be. */
-static void exchange_try(struct exchange *x, bool fresh)
+static void exchange_try(struct exchange *x, bool is_fresh)
 {
     struct proxy *p = x->proxy;
-    struct str key = snap_str_get(x->match.host, x->backend->service);
-    enum err e = upstream_open(p->upstreams, key, x->backend->service_hash, fresh, &x->pick);
+    struct upstream_ask ask = {
+        .service = snap_str_get(x->match.host, x->backend->service),
+        .service_hash = x->backend->service_hash,
+        .now = clock_monotonic(),
+        .avoid = is_fresh ? NULL : x->pick.endpoint, /* a dead kept connection is not its fault */
+        .is_fresh = is_fresh,
+    };
+    enum err e = upstream_open(p->upstreams, &ask, &x->pick);
     if (e != E_OK) {
         exchange_answer(x, reason_of_open(e));
         return;
     }
     x->tries++;
-    x->upstream_began = clock_monotonic();
+    x->upstream_began = ask.now;
+    x->connect = x->pick.is_reused ? 0 : SERIES_NONE;
     x->upstream_ip = upstream_endpoint_ip(x->pick.endpoint);
     x->upstream_port = upstream_endpoint_port(x->pick.endpoint);
     x->upstream = x->pick.stream;
@@ -293,6 +330,7 @@ static void upstream_on_closed(struct http_stream *s, enum reason why, bool is_u
 {
     struct exchange *x = s->owner;
     struct stats_page *stats = x->proxy->stats;
+    upstream_report(&x->pick, upstream_outcome_of(why), clock_monotonic() - x->upstream_began);
     x->upstream = NULL;
     if (can_retry(x, is_unsent)) {
         stats_add(&stats->upstream_retries, 1);
@@ -328,6 +366,11 @@ static void upstream_on_response(struct http_stream *s, const struct http_respon
     out.fields = p->fields;
     out.field_n = forward_response_fields(r, p->fields);
     out.is_last = p->is_draining;
+    x->header = clock_monotonic() - x->upstream_began;
+    if (s->connected > x->upstream_began) {
+        x->connect = s->connected - x->upstream_began;
+    }
+    upstream_report(&x->pick, UPSTREAM_ANSWERED, x->header);
     x->status = x->upstream_status = r->status;
     x->body_bytes = x->upstream_bytes = body.n;
     enum err e = x->client->ops->send_response(x->client, &out, body, is_end);
@@ -620,22 +663,10 @@ static void proxy_on_rejected(struct http_handler *h, const struct http_peer *pe
 
 /* ---- the proxy ---- */
 
-enum err proxy_init(struct proxy *p, struct loop *loop, const struct snapshot *snapshot,
-                    struct upstream_set *upstreams, struct stats_page *stats,
-                    struct access_log *log, const struct snap_settings *settings,
-                    struct http_budget *budget)
+enum err proxy_init(struct proxy *p)
 {
-    *p = (struct proxy){
-        .handler = {proxy_on_request, proxy_on_rejected},
-        .loop = loop,
-        .snapshot = snapshot,
-        .upstreams = upstreams,
-        .stats = stats,
-        .log = log,
-        .settings = settings,
-        .budget = budget,
-        .fields = mem_calloc(HEAD_FIELDS_MAX + FORWARD_ADDED_MAX, sizeof(struct field)),
-    };
+    p->handler = (struct http_handler){proxy_on_request, proxy_on_rejected};
+    p->fields = mem_calloc(HEAD_FIELDS_MAX + FORWARD_ADDED_MAX, sizeof(struct field));
     list_init(&p->exchanges);
     if (p->fields == NULL) {
         return E_NOMEM;

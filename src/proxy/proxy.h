@@ -8,20 +8,24 @@
 #include "http/stream.h"
 #include "log/access.h"
 #include "snapshot/snapshot.h"
-#include "stats/stats.h"
+#include "stats/series.h"
 #include "upstream/upstream.h"
 
 struct proxy_block;
 
 struct proxy {
     struct http_handler handler; /* what the protocols call */
+
+    /* borrowed; the caller sets these before proxy_init() */
     struct loop *loop;
     const struct snapshot *snapshot;
     struct upstream_set *upstreams;
     struct stats_page *stats;
+    struct series_table *series; /* or NULL: requests are not counted by route */
     struct access_log *log;
     const struct snap_settings *settings; /* as of now */
     struct http_budget *budget;
+
     bool is_draining;           /* responses say that the connection ends */
     struct list exchanges;      /* in flight */
     struct proxy_block *blocks; /* free ones, the warmest first */
@@ -30,10 +34,7 @@ struct proxy {
     uint64_t random[2];   /* never for secrets */
 };
 
-/* Borrows everything for the proxy's life. Errors: E_NOMEM, E_SYS (no randomness). */
-enum err proxy_init(struct proxy *p, struct loop *loop, const struct snapshot *snapshot,
-                    struct upstream_set *upstreams, struct stats_page *stats,
-                    struct access_log *log, const struct snap_settings *settings,
-                    struct http_budget *budget);
+/* Makes a proxy whose borrowed fields are set ready. Errors: E_NOMEM, E_SYS (no randomness). */
+enum err proxy_init(struct proxy *p);
 /* The streams are gone already: the server was ended before. */
 void proxy_fini(struct proxy *p);

@@ -121,7 +121,8 @@ static enum err service_set_endpoints(struct service *service, const struct snap
     service->endpoint_n = n;
     health_fit(service);
     balance_start(service, policy_of(shard));
-    return E_OK;
+    return n == shard->endpoints.n ? E_OK : E_NOMEM; /* the caller drops it: the next request tries
+                                                        again, nobody else would */
 }
 
 /* ---- life ---- */
@@ -174,7 +175,7 @@ static enum err service_new(struct upstream_set *s, struct str key, uint64_t has
     if (e == E_OK) {
         e = map_add(&s->services, hash, service);
     }
-    if (e != E_OK) { /* it has no endpoints: the room for them is made before the first */
+    if (e != E_OK) {
         service_free(service);
         return e;
     }

@@ -50,8 +50,8 @@ static enum err open_ready(struct service *service, const struct upstream_ask *a
     return err;
 }
 
-enum err upstream_open_with(struct upstream_set *s, const struct upstream_ask *ask,
-                            struct upstream_pick *ret)
+enum err upstream_open(struct upstream_set *s, const struct upstream_ask *ask,
+                       struct upstream_pick *ret)
 {
     struct service *service;
     if (s->is_closing) {
@@ -66,14 +66,6 @@ enum err upstream_open_with(struct upstream_set *s, const struct upstream_ask *a
         err = open_probe(service, ask, ret);
     }
     return err == E_REFUSED ? open_ready(service, ask, ret) : err;
-}
-
-enum err upstream_open(struct upstream_set *s, struct str key, uint64_t key_hash, bool fresh,
-                       struct upstream_pick *ret)
-{
-    struct upstream_ask ask = {
-        .service = key, .service_hash = key_hash, .now = clock_monotonic(), .is_fresh = fresh};
-    return upstream_open_with(s, &ask, ret);
 }
 
 /* ---- reporting ---- */

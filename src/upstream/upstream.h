@@ -52,10 +52,7 @@ struct upstream_pick {
  * round robin and latency, O(log endpoints) with weights and for least connections; allocates
  * nothing but new connections. Errors: E_NOTFOUND (no such service, or no endpoint), E_REFUSED (all
  * refused at once), E_LIMIT (descriptors, ports), E_NOMEM, E_SYS. */
-enum err upstream_open_with(struct upstream_set *s, const struct upstream_ask *ask,
-                            struct upstream_pick *ret);
-/* The same at this very moment, avoiding nobody. */
-enum err upstream_open(struct upstream_set *s, struct str key, uint64_t key_hash, bool fresh,
+enum err upstream_open(struct upstream_set *s, const struct upstream_ask *ask,
                        struct upstream_pick *ret);
 
 enum upstream_outcome {

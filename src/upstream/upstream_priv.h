@@ -80,7 +80,7 @@ struct upstream_set {
 /* ---- pool.c ---- */
 
 void pool_init(struct upstream_endpoint *e);
-/* A stream on a kept-alive connection, or a new one. Errors: as upstream_open_with(). */
+/* A stream on a kept-alive connection, or a new one. Errors: as upstream_open(). */
 enum err pool_open(struct upstream_endpoint *e, const struct upstream_ask *ask,
                    struct upstream_pick *ret);
 void pool_close_idle(struct upstream_endpoint *e);

@@ -33,6 +33,7 @@ struct worker {
     struct http1_server server;
     struct http1_dialer dialer;
     struct upstream_set *upstreams;
+    struct series_table *series;
     struct proxy proxy;
     struct access_log log;
     struct timer log_timer;
@@ -184,8 +185,18 @@ static enum err worker_init(struct worker *w)
     TRY(http1_context_init(&w->http1, w->loop, &w->settings, &w->budget));
     http1_dialer_init(&w->dialer, &w->http1, w->stats);
     TRY(upstream_set_new(&w->snapshot, &w->dialer.dialer, w->stats, h->index, &w->upstreams));
-    TRY(proxy_init(&w->proxy, w->loop, &w->snapshot, w->upstreams, w->stats, &w->log, &w->settings,
-                   &w->budget));
+    TRY(series_table_new(w->area, h->index, &w->series));
+    w->proxy = (struct proxy){
+        .loop = w->loop,
+        .snapshot = &w->snapshot,
+        .upstreams = w->upstreams,
+        .stats = w->stats,
+        .series = w->series,
+        .log = &w->log,
+        .settings = &w->settings,
+        .budget = &w->budget,
+    };
+    TRY(proxy_init(&w->proxy));
     http1_server_init(&w->server, &w->http1, &w->proxy.handler, w->stats);
     for (uint32_t i = 0; i < h->listener_n; i++) {
         acceptor_init(&w->acceptors[w->acceptor_n++], w->loop, &w->server, &h->listeners[i]);
@@ -201,6 +212,7 @@ static void worker_fini(struct worker *w)
     upstream_set_free(w->upstreams);
     (void)loop_step(w->loop, 0); /* frees what waits for the end of a tick */
     proxy_fini(&w->proxy);
+    series_table_free(w->series);
     http1_context_fini(&w->http1);
     intake_close(&w->intake);
     snapshot_fini(&w->snapshot);

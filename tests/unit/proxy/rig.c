@@ -219,8 +219,16 @@ struct rig *rig_new(void)
     check(access_log_init(&r->log, -1, ACCESS_LOG_OFF) == E_OK);
     http1_dialer_init(&r->dialer, &r->http1, r->stats);
     check(upstream_set_new(&r->snapshot, &r->dialer.dialer, r->stats, 0, &r->upstreams) == E_OK);
-    check(proxy_init(&r->proxy, r->loop, &r->snapshot, r->upstreams, r->stats, &r->log,
-                     &r->settings, &r->budget) == E_OK);
+    r->proxy = (struct proxy){
+        .loop = r->loop,
+        .snapshot = &r->snapshot,
+        .upstreams = r->upstreams,
+        .stats = r->stats,
+        .log = &r->log,
+        .settings = &r->settings,
+        .budget = &r->budget,
+    };
+    check(proxy_init(&r->proxy) == E_OK);
     http1_server_init(&r->server, &r->http1, &r->proxy.handler, r->stats);
     rig_set_endpoints(r, RIG_ENDPOINTS);
     return r;

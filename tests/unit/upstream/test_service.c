@@ -7,7 +7,7 @@ static void test_unknown_service(void **state)
     struct upstream_pick pick;
     struct world *w = world_new(SNAP_BALANCE_ROUND_ROBIN, 0);
     struct upstream_ask ask = {STR("n/other/80"), hash_str(STR("n/other/80")), w->now, NULL, false};
-    assert_int_equal(upstream_open_with(w->set, &ask, &pick), E_NOTFOUND);
+    assert_int_equal(upstream_open(w->set, &ask, &pick), E_NOTFOUND);
     assert_int_equal(world_try(w, NULL, false, &pick), E_NOTFOUND); /* no endpoint */
     world_publish(w, 1);
     assert_int_equal(world_try(w, NULL, false, &pick), E_OK);
@@ -15,19 +15,6 @@ static void test_unknown_service(void **state)
     world_publish(w, 0);
     assert_int_equal(w->conn_n, 0);
     assert_int_equal(world_try(w, NULL, false, &pick), E_NOTFOUND);
-    world_free(w);
-}
-
-static void test_source_compatible(void **state)
-{
-    (void)state;
-    struct upstream_pick pick;
-    struct world *w = world_new(SNAP_BALANCE_ROUND_ROBIN, 1);
-    assert_int_equal(upstream_open(w->set, WORLD_KEY, hash_str(WORLD_KEY), false, &pick), E_OK);
-    world_finish(&pick);
-    assert_int_equal(upstream_open(w->set, WORLD_KEY, hash_str(WORLD_KEY), true, &pick), E_OK);
-    assert_false(pick.is_reused);
-    world_finish(&pick);
     world_free(w);
 }
 
@@ -250,7 +237,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_unknown_service),
-        cmocka_unit_test(test_source_compatible),
         cmocka_unit_test(test_leaving),
         cmocka_unit_test(test_leaves_and_comes_back),
         cmocka_unit_test(test_service_deleted),

@@ -237,7 +237,7 @@ static inline enum err world_try(struct world *w, const struct upstream_endpoint
                                .now = w->now,
                                .avoid = avoid,
                                .is_fresh = is_fresh};
-    return upstream_open_with(w->set, &ask, ret);
+    return upstream_open(w->set, &ask, ret);
 }
 
 static inline struct upstream_pick world_open_avoiding(struct world *w,
