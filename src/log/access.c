@@ -11,9 +11,24 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The longest line stays below PIPE_BUF: strings from outside are cut; an escape makes 4 or 6 bytes
- * of one. */
-enum { LINE_MAX_BYTES = PIPE_BUF, CUT_TARGET = 1024, CUT_SHORT = 256 };
+/* How many bytes of a line each string may take, escapes included: together with the fixed parts
+ * they stay below PIPE_BUF, so that nobody keeps a request out of the log by how it is written. */
+enum { LINE_MAX_BYTES = PIPE_BUF, FIXED_BYTES = 768 };
+enum {
+    ROOM_METHOD = 64,
+    ROOM_HOST = 320,
+    ROOM_TARGET = 1280,
+    ROOM_REFERER = 320,
+    ROOM_AGENT = 384,
+    ROOM_NAMESPACE = 64,
+    ROOM_NAME = 256,
+    ROOM_UPSTREAM = 384, /* a namespace, a Service, a port */
+    ROOM_ID = 128
+};
+_Static_assert(FIXED_BYTES + ROOM_METHOD + ROOM_HOST + ROOM_TARGET + ROOM_REFERER + ROOM_AGENT +
+                       ROOM_NAMESPACE + ROOM_NAME + ROOM_UPSTREAM + ROOM_ID <=
+                   LINE_MAX_BYTES,
+               "every line fits");
 
 enum err access_log_init(struct access_log *l, int fd, enum access_log_format format)
 {
@@ -43,31 +58,35 @@ static void wr_escape(struct wr *w, char c, bool is_json)
     wr_char(w, "0123456789ABCDEF"[c & 15]);
 }
 
-/* nginx writes \xXX for what is not plain; JSON has its own form. Bytes over 0x7f are taken as
- * Latin-1 there, so that a line is valid JSON whatever a client sends. */
-static void wr_safe(struct wr *w, struct str s, size_t cut, bool is_json)
+/* At most room bytes of output. nginx writes \xXX for what is not plain; JSON has its own form.
+ * Bytes over 0x7f are taken as Latin-1 there, so that a line is valid JSON whatever a client sends.
+ */
+static void wr_safe(struct wr *w, struct str s, size_t room, bool is_json)
 {
-    s = str_first(s, cut);
-    while (s.n > 0) {
+    size_t escape = is_json ? 6 : 4;
+    while (s.n > 0 && room > 0) {
         size_t n = 0;
-        while (n < s.n && is_plain(s.p[n])) {
+        while (n < s.n && n < room && is_plain(s.p[n])) {
             n++;
         }
         wr_str(w, str_first(s, n));
-        if (n < s.n) {
-            wr_escape(w, s.p[n], is_json);
-            n++;
-        }
+        room -= n;
         s = str_from(s, n);
+        if (s.n == 0 || room < escape) {
+            return;
+        }
+        wr_escape(w, s.p[0], is_json);
+        room -= escape;
+        s = str_from(s, 1);
     }
 }
 
-static void wr_or_dash(struct wr *w, struct str s, size_t cut)
+static void wr_or_dash(struct wr *w, struct str s, size_t room)
 {
     if (s.n == 0) {
         wr_char(w, '-');
     } else {
-        wr_safe(w, s, cut, false);
+        wr_safe(w, s, room, false);
     }
 }
 
@@ -136,31 +155,31 @@ static void log_text(struct wr *w, const struct access_entry *e, struct str time
     wr_str(w, time);
     wr_str(w, STR("] \""));
     if (e->method.n > 0) {
-        wr_safe(w, e->method, CUT_SHORT, false);
+        wr_safe(w, e->method, ROOM_METHOD, false);
         wr_char(w, ' ');
-        wr_safe(w, e->target, CUT_TARGET, false);
+        wr_safe(w, e->target, ROOM_TARGET, false);
         wr_char(w, ' ');
         wr_str(w, version_text(e->version));
     } else {
-        wr_safe(w, e->target, CUT_SHORT, false);
+        wr_safe(w, e->target, ROOM_TARGET, false);
     }
     wr_str(w, STR("\" "));
     wr_u64(w, e->status);
     wr_char(w, ' ');
     wr_u64(w, e->body_bytes);
     wr_str(w, STR(" \""));
-    wr_or_dash(w, e->referer, CUT_SHORT);
+    wr_or_dash(w, e->referer, ROOM_REFERER);
     wr_str(w, STR("\" \""));
-    wr_or_dash(w, e->user_agent, CUT_SHORT);
+    wr_or_dash(w, e->user_agent, ROOM_AGENT);
     wr_str(w, STR("\" "));
     wr_u64(w, e->request_bytes);
     wr_char(w, ' ');
     wr_seconds(w, e->duration);
     wr_str(w, STR(" ["));
-    wr_safe(w, e->upstream_name, CUT_SHORT, false);
+    wr_safe(w, e->upstream_name, ROOM_UPSTREAM, false);
     wr_str(w, STR("] [] ")); /* no alternative (canary) upstream */
     log_upstream_text(w, e);
-    wr_or_dash(w, e->request_id, CUT_SHORT);
+    wr_or_dash(w, e->request_id, ROOM_ID);
     if (e->reason != REASON_none) {
         wr_char(w, ' ');
         wr_str(w, str_from_cstr(reason_name(e->reason)));
@@ -168,12 +187,12 @@ static void log_text(struct wr *w, const struct access_entry *e, struct str time
     wr_char(w, '\n');
 }
 
-static void json_text(struct wr *w, struct str key, struct str value, size_t cut)
+static void json_text(struct wr *w, struct str key, struct str value, size_t room)
 {
     wr_str(w, STR(",\""));
     wr_str(w, key);
     wr_str(w, STR("\":\""));
-    wr_safe(w, value, cut, true);
+    wr_safe(w, value, room, true);
     wr_char(w, '"');
 }
 
@@ -200,19 +219,19 @@ static void log_json(struct wr *w, const struct access_entry *e, struct str time
     wr_str(w, STR("\",\"remote_addr\":\""));
     ip_emit(w, &e->client);
     wr_char(w, '"');
-    json_text(w, STR("method"), e->method, CUT_SHORT / 2);
-    json_text(w, STR("host"), e->authority, CUT_SHORT / 2);
-    json_text(w, STR("target"), e->target, CUT_TARGET / 4);
-    json_text(w, STR("protocol"), version_text(e->version), CUT_SHORT);
+    json_text(w, STR("method"), e->method, ROOM_METHOD);
+    json_text(w, STR("host"), e->authority, ROOM_HOST);
+    json_text(w, STR("target"), e->target, ROOM_TARGET);
+    json_text(w, STR("protocol"), version_text(e->version), ROOM_METHOD);
     json_number(w, STR("status"), e->status);
     json_number(w, STR("request_length"), e->request_bytes);
     json_number(w, STR("body_bytes_sent"), e->body_bytes);
     json_seconds(w, STR("request_time"), e->duration);
-    json_text(w, STR("referer"), e->referer, CUT_SHORT / 4);
-    json_text(w, STR("user_agent"), e->user_agent, CUT_SHORT / 4);
-    json_text(w, STR("namespace"), e->route_namespace, CUT_SHORT / 4);
-    json_text(w, STR("ingress"), e->route_name, CUT_SHORT);
-    json_text(w, STR("upstream"), e->upstream_name, CUT_SHORT);
+    json_text(w, STR("referer"), e->referer, ROOM_REFERER);
+    json_text(w, STR("user_agent"), e->user_agent, ROOM_AGENT);
+    json_text(w, STR("namespace"), e->route_namespace, ROOM_NAMESPACE);
+    json_text(w, STR("ingress"), e->route_name, ROOM_NAME);
+    json_text(w, STR("upstream"), e->upstream_name, ROOM_UPSTREAM);
     if (e->has_upstream) {
         wr_str(w, STR(",\"upstream_addr\":\""));
         wr_endpoint(w, e);
@@ -221,8 +240,8 @@ static void log_json(struct wr *w, const struct access_entry *e, struct str time
         json_number(w, STR("upstream_response_length"), e->upstream_bytes);
         json_seconds(w, STR("upstream_response_time"), e->upstream_duration);
     }
-    json_text(w, STR("request_id"), e->request_id, CUT_SHORT / 4);
-    json_text(w, STR("reason"), str_from_cstr(reason_name(e->reason)), CUT_SHORT);
+    json_text(w, STR("request_id"), e->request_id, ROOM_ID);
+    json_text(w, STR("reason"), str_from_cstr(reason_name(e->reason)), ROOM_METHOD);
     wr_str(w, STR("}\n"));
 }
 
