@@ -1,6 +1,8 @@
 """The access log, in both forms."""
 import json
+import os
 import re
+import signal
 
 from lib.client import Client
 from lib.manifests import app, ingress, ingress_class, rule
@@ -94,3 +96,81 @@ def test_the_last_lines_are_written_before_the_end(stage):
     lintel.fetch("/last", "a.test")
     assert lintel.stop() == 0
     assert json.loads(lintel.access_log().splitlines()[-1])["target"] == "/last"
+
+
+def lines_of(path):
+    with open(path, encoding="utf-8") as file:
+        return [line for line in file if line.endswith("\n")]
+
+
+def test_a_file_that_is_rotated(stage):
+    """Renamed, then SIGHUP: every request is in one of the two files, and nothing on stdout."""
+    path = stage.path / "access.log"
+    path.write_text("from before\n")
+    backend = stage.backend(lambda x: (x.read_body(), x.respond(body=b"12345")))
+    lintel = stage.run(ingress_class(), app("app", backend.port),
+                       ingress("a", rule("a.test", ("/", "Prefix", "app:80"))), workers=2,
+                       arguments=["--access-log-file", path])
+    for i in range(10):
+        lintel.fetch(f"/old{i}", "a.test")
+    eventually(lambda: len(lines_of(path)) == 11, what="lines in the file")
+    assert lines_of(path)[0] == "from before\n"
+    old = stage.path / "access.log.1"
+    path.rename(old)
+    lintel.fetch("/between", "a.test")
+    before = len(lintel.log())
+    os.kill(lintel.supervisor, signal.SIGHUP)
+    lintel.wait_log("opened anew", after=before)
+    eventually(path.exists, what="the new file")
+    eventually(lambda: lintel.fetch("/new", "a.test") and lines_of(path), what="a line in it")
+    written = lines_of(old) + lines_of(path)
+    assert sum("/between" in line for line in written) == 1
+    for pid in lintel.workers():
+        eventually(lambda p=pid: str(old) not in links_of(p), what="the old file closed")
+    lintel.stop()
+    written = lines_of(old) + lines_of(path)
+    assert len([line for line in written if "/new" in line]) >= 1
+    assert lintel.access_log() == ""
+
+
+def links_of(pid):
+    return [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+
+
+def test_a_worker_born_after_the_rotation_uses_the_new_file(stage):
+    path = stage.path / "access.log"
+    lintel = stage.run(ingress_class(), app("app", stage.backend().port),
+                       ingress("a", rule("a.test", ("/", "Prefix", "app:80"))),
+                       arguments=["--access-log-file", path])
+    path.rename(stage.path / "access.log.1")
+    os.kill(lintel.supervisor, signal.SIGHUP)
+    eventually(path.exists, what="the new file")
+    before = lintel.workers()
+    os.kill(before[0], signal.SIGKILL)
+    lintel.wait_workers(other_than=before)
+    eventually(lambda: lintel.fetch("/x", "a.test").status == 200, what="an answer")
+    eventually(lambda: lines_of(path), what="a line in the new file")
+
+
+def test_a_file_that_cannot_be_reopened(stage):
+    """The old one is used on; nothing ends."""
+    folder = stage.path / "logs"
+    folder.mkdir()
+    lintel = stage.run(ingress_class(), app("app", stage.backend().port),
+                       ingress("a", rule("a.test", ("/", "Prefix", "app:80"))),
+                       arguments=["--access-log-file", folder / "access.log"])
+    folder.rename(stage.path / "moved")
+    os.kill(lintel.supervisor, signal.SIGHUP)
+    lintel.wait_log("cannot open the access log")
+    lintel.fetch("/still", "a.test")
+    eventually(lambda: lines_of(stage.path / "moved" / "access.log"), what="a line in the old file")
+
+
+def test_a_file_that_cannot_be_opened_at_the_start(stage):
+    manifests = stage.directory()
+    manifests.write("all.yaml", ingress_class())
+    lintel = stage.lintel(manifests, "--access-log-file", stage.path / "no" / "such" / "dir")
+    lintel.expects_death = True
+    lintel.start(wait=False)
+    assert lintel.wait() == 1
+    assert "cannot open the access log" in lintel.log()
