@@ -34,8 +34,7 @@ static uint32_t random_slot(uint32_t bits, uint32_t n)
 
 static uint64_t stride_of(const struct upstream_endpoint *e)
 {
-    uint64_t stride = STRIDE / e->weight;
-    return stride > 0 ? stride : 1;
+    return STRIDE / e->weight; /* at least 1: a weight is less than 2^32 */
 }
 
 /* ---- the heap ---- */

@@ -79,8 +79,7 @@ static enum policy policy_of(const struct snap_service *shard)
 }
 
 /* Fills list with the shard's endpoints, those there are and new ones: both are sorted alike. The
- * others leave. When memory runs out in between, the endpoints that could not be made are left out.
- * Returns how many there are. */
+ * others leave. Returns how many there are: fewer than the shard's when memory ran out. */
 static uint32_t endpoints_merge(struct service *service, const struct snap_service *shard,
                                 struct upstream_endpoint **list)
 {
@@ -159,6 +158,16 @@ static struct service *service_alloc(struct upstream_set *s, struct str key, uin
     return service;
 }
 
+/* Nobody has seen it yet: its endpoints need not wait for the next update. */
+static void service_discard(struct service *service)
+{
+    for (uint32_t i = 0; i < service->endpoint_n; i++) {
+        mem_free(service->endpoints[i]);
+    }
+    service->endpoint_n = 0;
+    service_free(service);
+}
+
 static enum err service_new(struct upstream_set *s, struct str key, uint64_t hash,
                             struct service **ret)
 {
@@ -176,7 +185,7 @@ static enum err service_new(struct upstream_set *s, struct str key, uint64_t has
         e = map_add(&s->services, hash, service);
     }
     if (e != E_OK) {
-        service_free(service);
+        service_discard(service);
         return e;
     }
     *ret = service;

@@ -132,6 +132,30 @@ static void test_weighted_newcomer(void **state)
     world_free(w);
 }
 
+/* Workers begin at different endpoints, whatever the way. */
+static void test_seeds_differ(void **state)
+{
+    (void)state;
+    static const uint32_t weights[][10] = {
+        {1, 1, 1, 1, 1, 1, 1, 1, 1, 1},
+        {3, 3, 3, 3, 3, 3, 3, 3, 3, 4}
+    };
+    for (size_t i = 0; i < 2; i++) {
+        struct world *w = world_new_with(SNAP_BALANCE_ROUND_ROBIN, weights[i], 10);
+        bool has_begun[10] = {false};
+        uint32_t begun_n = 0;
+        for (uint32_t seed = 0; seed < 64; seed++) {
+            world_seed(w, seed);
+            struct upstream_pick pick = world_open(w);
+            begun_n += !has_begun[world_endpoint(&pick)];
+            has_begun[world_endpoint(&pick)] = true;
+            world_answer(w, &pick, 1);
+        }
+        assert_true(begun_n >= 9);
+        world_free(w);
+    }
+}
+
 /* ---- least connections ---- */
 
 /* Slow endpoints end up with fewer requests: each answers at its own pace. */
@@ -210,14 +234,14 @@ static void test_least_conn_idle_rotates(void **state)
     world_free(w);
 }
 
-static void test_least_conn_weights(void **state)
+/* Requests under way stand in the proportion of the weights. */
+static void load_by_weight(uint8_t balance)
 {
-    (void)state;
     static const uint32_t weights[] = {1, 3};
     enum { OPEN = 400 };
     struct upstream_pick open[OPEN];
     uint32_t counts[2] = {0};
-    struct world *w = world_new_with(SNAP_BALANCE_LEAST_CONN, weights, 2);
+    struct world *w = world_new_with(balance, weights, 2);
     for (uint32_t i = 0; i < OPEN; i++) {
         open[i] = world_open(w);
         counts[world_endpoint(&open[i])]++;
@@ -227,6 +251,57 @@ static void test_least_conn_weights(void **state)
         world_answer(w, &open[i], 1);
     }
     world_free(w);
+}
+
+static void test_least_conn_weights(void **state)
+{
+    (void)state;
+    load_by_weight(SNAP_BALANCE_LEAST_CONN);
+}
+
+/* The least loaded of those that are left is found, whoever is ejected. */
+static void test_least_conn_with_ejections(void **state)
+{
+    (void)state;
+    enum { ENDPOINTS = 33, OPEN = 100 };
+    for (uint32_t seed = 1; seed <= 200; seed++) {
+        struct upstream_pick open[ENDPOINTS + OPEN];
+        uint32_t load[ENDPOINTS] = {0}, failures[ENDPOINTS] = {0}, n = 0, random = seed;
+        struct world *w = world_new(SNAP_BALANCE_LEAST_CONN, ENDPOINTS);
+        for (uint32_t i = 0; i < OPEN; i++) {
+            open[n] = world_open(w);
+            load[world_endpoint(&open[n++])]++;
+        }
+        for (uint32_t i = 0; i < OPEN / 2; i++) { /* some end: the loads differ */
+            random = random * 1664525 + 1013904223;
+            uint32_t at = (random >> 8) % n;
+            load[world_endpoint(&open[at])]--;
+            world_answer(w, &open[at], 1);
+            open[at] = open[--n];
+        }
+        for (uint32_t i = 0; i < n; i++) { /* some fail, under way as they are */
+            uint32_t e = world_endpoint(&open[i]);
+            for (; e % 3 == seed % 3 && failures[e] < UPSTREAM_FAILURES_MAX; failures[e]++) {
+                struct upstream_pick again = open[i];
+                upstream_report(&again, UPSTREAM_TIMEOUT, 0);
+            }
+        }
+        assert_true(stats_get(&w->stats->upstream_ejected) > 0);
+        for (uint32_t i = 0; i < ENDPOINTS; i++) {
+            uint32_t least = UINT32_MAX;
+            for (uint32_t e = 0; e < ENDPOINTS; e++) {
+                least = failures[e] == 0 && load[e] < least ? load[e] : least;
+            }
+            open[n] = world_open(w);
+            assert_int_equal(failures[world_endpoint(&open[n])], 0);
+            assert_int_equal(load[world_endpoint(&open[n])]++, least);
+            n++;
+        }
+        while (n > 0) {
+            world_finish(&open[--n]);
+        }
+        world_free(w);
+    }
 }
 
 /* ---- latency ---- */
@@ -304,6 +379,12 @@ static void test_latency_newcomer_is_not_flooded(void **state)
     world_free(w);
 }
 
+static void test_latency_weights(void **state)
+{
+    (void)state;
+    load_by_weight(SNAP_BALANCE_LATENCY);
+}
+
 /* A timeout says how slow the endpoint is, too. */
 static void test_latency_counts_timeouts(void **state)
 {
@@ -342,10 +423,16 @@ static void test_avoid(void **state)
             struct world *w = world_new_with(ways[way].balance, ways[way].weights, n);
             for (uint32_t i = 0; i < 1000; i++) {
                 struct upstream_pick first = world_open(w);
+                usec_t latency = world_endpoint(&first) == 0 ? 10 : 10000;
+                if (i % 2 == 0) { /* 0 is the one that all would rather have again */
+                    world_answer(w, &first, latency);
+                }
                 struct upstream_pick second = world_open_avoiding(w, first.endpoint);
                 assert_int_equal(first.endpoint == second.endpoint, n == 1);
-                world_answer(w, &first, 100);
-                world_answer(w, &second, 100);
+                if (i % 2 != 0) {
+                    world_answer(w, &first, latency);
+                }
+                world_answer(w, &second, world_endpoint(&second) == 0 ? 10 : 10000);
             }
             world_free(w);
         }
@@ -423,14 +510,17 @@ int main(void)
         cmocka_unit_test(test_largest_weights),
         cmocka_unit_test(test_weight_changes),
         cmocka_unit_test(test_weighted_newcomer),
+        cmocka_unit_test(test_seeds_differ),
         cmocka_unit_test(test_least_conn_follows_load),
         cmocka_unit_test(test_least_conn_is_level),
         cmocka_unit_test(test_least_conn_idle_rotates),
         cmocka_unit_test(test_least_conn_weights),
+        cmocka_unit_test(test_least_conn_with_ejections),
         cmocka_unit_test(test_latency_equal_is_even),
         cmocka_unit_test(test_latency_shuns_the_slow),
         cmocka_unit_test(test_latency_forgives),
         cmocka_unit_test(test_latency_newcomer_is_not_flooded),
+        cmocka_unit_test(test_latency_weights),
         cmocka_unit_test(test_latency_counts_timeouts),
         cmocka_unit_test(test_avoid),
         cmocka_unit_test(test_changes_in_flight),

@@ -197,7 +197,7 @@ static void test_floor(void **state)
     static const uint8_t balances[] = {SNAP_BALANCE_ROUND_ROBIN, SNAP_BALANCE_LEAST_CONN,
                                        SNAP_BALANCE_LATENCY};
     for (size_t b = 0; b < 3; b++) {
-        for (uint32_t n = 1; n <= 9; n++) {
+        for (uint32_t n = 1; n <= 101; n += n < 9 ? 1 : 23) {
             struct world *w = world_new(balances[b], n);
             for (uint32_t i = 0; i < 100 * n; i++) { /* everything fails */
                 struct upstream_pick pick = world_open(w);
@@ -364,6 +364,26 @@ static void test_probes_in_order(void **state)
     world_free(w);
 }
 
+/* A first ejection ends before a second one that began earlier. */
+static void test_probes_by_end(void **state)
+{
+    (void)state;
+    struct world *w = world_new(SNAP_BALANCE_ROUND_ROBIN, 4);
+    fail_at(w, 2, UPSTREAM_FAILURES_MAX);
+    w->now += UPSTREAM_EJECT_MIN;
+    struct upstream_pick probe = world_open(w);
+    world_fail(&probe, REASON_connect_refused, 0); /* away for twice as long */
+    fail_at(w, 3, UPSTREAM_FAILURES_MAX);
+    for (uint32_t i = 3; i >= 2; i--) {
+        w->now += UPSTREAM_EJECT_MIN;
+        probe = world_open(w);
+        assert_true(probe.is_probe);
+        assert_int_equal(world_endpoint(&probe), i);
+        world_answer(w, &probe, 1);
+    }
+    world_free(w);
+}
+
 /* Its idle connections go with it: what comes back is new. */
 static void test_ejection_closes_idle(void **state)
 {
@@ -456,6 +476,28 @@ static void test_refusals_limit(void **state)
     }
 }
 
+/* Where a retry comes from is not asked again while others are. */
+static void test_refusals_and_avoid(void **state)
+{
+    (void)state;
+    struct upstream_pick pick;
+    struct world *w = world_new(SNAP_BALANCE_ROUND_ROBIN, 4);
+    struct upstream_pick first = open_at(w, 2);
+    memset(w->dial_n, 0, sizeof(w->dial_n));
+    w->dial_err[0] = w->dial_err[1] = w->dial_err[3] = E_REFUSED;
+    struct upstream_ask ask = {.service = WORLD_KEY,
+                               .service_hash = hash_str(WORLD_KEY),
+                               .now = w->now,
+                               .avoid = first.endpoint,
+                               .is_fresh = true};
+    assert_int_equal(upstream_open(w->set, &ask, &pick), E_REFUSED);
+    for (uint32_t i = 0; i < 4; i++) {
+        assert_int_equal(w->dial_n[i], i != 2);
+    }
+    world_answer(w, &first, 1);
+    world_free(w);
+}
+
 /* A probe that is refused at once costs its request nothing. */
 static void test_probe_refused_at_once(void **state)
 {
@@ -495,10 +537,12 @@ int main(void)
         cmocka_unit_test(test_probe_without_outcome),
         cmocka_unit_test(test_retries_do_not_probe),
         cmocka_unit_test(test_probes_in_order),
+        cmocka_unit_test(test_probes_by_end),
         cmocka_unit_test(test_ejection_closes_idle),
         cmocka_unit_test(test_refusals_are_passed_over),
         cmocka_unit_test(test_all_refuse),
         cmocka_unit_test(test_refusals_limit),
+        cmocka_unit_test(test_refusals_and_avoid),
         cmocka_unit_test(test_probe_refused_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -213,6 +213,27 @@ static void test_free_while_busy(void **state)
     world_free(w);
 }
 
+static void ask_again(struct world *w)
+{
+    struct upstream_pick pick;
+    assert_int_equal(world_try(w, NULL, false, &pick), E_NOTFOUND);
+    w->is_stream_refused = true; /* seen */
+}
+
+/* Who is cut off by the end of the set and tries again finds nothing, in good order. */
+static void test_free_and_retries(void **state)
+{
+    (void)state;
+    struct world *w = world_new(SNAP_BALANCE_ROUND_ROBIN, 2);
+    (void)world_open(w);
+    (void)world_open(w);
+    w->on_cut = ask_again;
+    upstream_set_free(w->set);
+    assert_true(w->is_stream_refused);
+    w->set = NULL;
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -226,6 +247,7 @@ int main(void)
         cmocka_unit_test(test_no_stream),
         cmocka_unit_test(test_dial_errors),
         cmocka_unit_test(test_free_while_busy),
+        cmocka_unit_test(test_free_and_retries),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,8 @@
 /* Services and endpoints over generations, and without memory. */
 #include "world.h"
 
+#include <malloc.h>
+
 static void test_unknown_service(void **state)
 {
     (void)state;
@@ -81,6 +83,23 @@ static void test_service_deleted(void **state)
     world_free(w);
 }
 
+/* Endpoints that came and went leave nothing behind. */
+static void test_generations_do_not_pile_up(void **state)
+{
+    (void)state;
+    struct world *w = world_new(SNAP_BALANCE_LEAST_CONN, 1);
+    size_t before = 0;
+    for (int i = 0; i < 400; i++) {
+        struct upstream_pick pick = world_open(w);
+        world_answer(w, &pick, 1);
+        world_publish(w, 1);
+        world_publish(w, 200);
+        before = i == 10 ? mallinfo2().uordblks : before;
+    }
+    assert_true(mallinfo2().uordblks < before + (1 << 20));
+    world_free(w);
+}
+
 /* Each allocation fails once: an error or fewer endpoints, never a crash, and it works again. */
 static void test_no_memory_at_start(void **state)
 {
@@ -111,6 +130,25 @@ static void test_no_memory_at_start(void **state)
         }
     }
     assert_true(failed >= 3);
+    world_free(w);
+}
+
+/* Failing again and again does not eat what memory there is. */
+static void test_no_memory_does_not_pile_up(void **state)
+{
+    (void)state;
+    struct upstream_pick pick;
+    struct world *w = world_new(SNAP_BALANCE_ROUND_ROBIN, 200);
+    size_t before = 0;
+    for (int i = 0; i < 1000; i++) {
+        mem_fail_from(200); /* most of the endpoints are there */
+        assert_int_equal(world_try(w, NULL, false, &pick), E_NOMEM);
+        before = i == 10 ? mallinfo2().uordblks : before;
+    }
+    mem_fail_from(0);
+    assert_true(mallinfo2().uordblks < before + (1 << 20));
+    pick = world_open(w);
+    world_answer(w, &pick, 1);
     world_free(w);
 }
 
@@ -240,7 +278,9 @@ int main(void)
         cmocka_unit_test(test_leaving),
         cmocka_unit_test(test_leaves_and_comes_back),
         cmocka_unit_test(test_service_deleted),
+        cmocka_unit_test(test_generations_do_not_pile_up),
         cmocka_unit_test(test_no_memory_at_start),
+        cmocka_unit_test(test_no_memory_does_not_pile_up),
         cmocka_unit_test(test_no_memory_at_update),
         cmocka_unit_test(test_storm),
     };

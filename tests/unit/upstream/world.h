@@ -43,8 +43,9 @@ struct world {
     uint32_t weight[WORLD_ENDPOINTS_MAX];
     bool is_left_out[WORLD_ENDPOINTS_MAX];
     uint8_t balance;
-    uint32_t conn_max;      /* one more is E_LIMIT; 0 = any number */
-    bool is_stream_refused; /* the next open() on a connection gives NULL */
+    uint32_t conn_max;               /* one more is E_LIMIT; 0 = any number */
+    void (*on_cut)(struct world *w); /* the set closes a busy connection; NULL = nobody cares */
+    bool is_stream_refused;          /* the next open() on a connection gives NULL */
     /* what happened */
     uint32_t dial_n[WORLD_ENDPOINTS_MAX];
     uint32_t open_n[WORLD_ENDPOINTS_MAX]; /* open connections */
@@ -84,7 +85,12 @@ static inline void world_conn_gone(struct world_conn *c)
 
 static inline void world_conn_close(struct http_conn *base)
 {
-    world_conn_gone((struct world_conn *)base);
+    struct world_conn *c = (struct world_conn *)base;
+    struct world *w = c->stream.owner;
+    world_conn_gone(c);
+    if (base->stream_n > 0 && w->on_cut != NULL) {
+        w->on_cut(w);
+    }
 }
 
 static const struct http_conn_ops world_conn_ops = {
@@ -114,6 +120,7 @@ static inline enum err world_dial(struct http_dialer *d, const struct ip *ip, ui
     }
     *c = (struct world_conn){.endpoint = i, .is_open = true};
     c->base = (struct http_conn){&world_conn_ops, events, owner, .stream_max = 1};
+    c->base.use_n = 99; /* the owner's: not the dialer's business */
     c->stream.owner = w;
     w->open_n[i]++;
     w->conn_n++;
@@ -210,6 +217,7 @@ static inline struct world *world_new(uint8_t balance, uint32_t n)
 static inline void world_free(struct world *w)
 {
     upstream_set_free(w->set);
+    w->set = NULL;
     assert_int_equal(w->conn_n, 0);
     assert_int_equal(stats_get(&w->stats->upstream_idle), 0);
     assert_int_equal(stats_get(&w->stats->upstream_busy), 0);
@@ -225,6 +233,13 @@ static inline void world_free(struct world *w)
     buf_fini(&w->segments[1]);
     free(w->stats);
     free(w);
+}
+
+/* The set anew, with another seed; all its requests are done. */
+static inline void world_seed(struct world *w, uint32_t seed)
+{
+    upstream_set_free(w->set);
+    assert_int_equal(upstream_set_new(&w->snapshot, &w->dialer, w->stats, seed, &w->set), E_OK);
 }
 
 /* ---- one try ---- */
