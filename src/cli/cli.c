@@ -16,6 +16,8 @@ static command_fn *find_command(enum cli_command_id id, command_fn *controller)
         return command_explain;
     case CLI_dump:
         return command_dump;
+    case CLI_top:
+        return command_top;
     case CLI_version:
         return command_version;
     case CLI_generate:

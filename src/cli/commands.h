@@ -9,7 +9,7 @@ enum { EXIT_WELL = 0, EXIT_BAD = 1, EXIT_USAGE = 2 };
 
 typedef int command_fn(const struct cli_args *a);
 
-command_fn command_run, command_check, command_explain, command_dump, command_version,
+command_fn command_run, command_check, command_explain, command_dump, command_top, command_version,
     command_generate;
 
 /* The whole of main(). controller: what the hidden command of that name does; it lives on the floor

@@ -88,6 +88,23 @@ const struct cli_command cli_commands[CLI_COMMANDS_N] = {
                     {"lintel dump -o json --server 127.0.0.1:10254",
                      "What has the running Lintel published?"}},
     },
+    [CLI_top] = {
+        .name = "top",
+        .arguments = "",
+        .summary = "Watch requests, routes, reasons and processes live.",
+        .description =
+            "Asks the health port of a running Lintel (127.0.0.1:10254 without --server) once each "
+            "interval and shows what happened in between: requests per second, latencies, status "
+            "classes and the busiest routes, why Lintel answered by itself, what the processes "
+            "cost.\n\n"
+            "On a terminal it stays until q or Ctrl-C; elsewhere it prints one view after the "
+            "other. Percentiles are estimated from buckets.",
+        .exits = "0 when it was ended, or with --once when the view was printed.\n"
+                 "1 when Lintel could not be asked.\n"
+                 "2 for a wrong command line.",
+        .example = {{"lintel top", "Watch the Lintel of this machine."},
+                    {"lintel top --once -o json", "One second of it for programs."}},
+    },
     [CLI_version] = {
         .name = "version",
         .arguments = "",

@@ -12,6 +12,7 @@ enum cli_command_id {
     CLI_check,
     CLI_explain,
     CLI_dump,
+    CLI_top,
     CLI_version,
     CLI_generate,   /* hidden: manual pages and completions */
     CLI_controller, /* hidden: how the supervisor starts the controller */

@@ -1,0 +1,74 @@
+/* cli/top_sample.h: one answer of /debug/top (admin/top.h), and what happened between two. */
+#pragma once
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/clock.h"
+
+enum { TOP_CLASSES_N = 6, TOP_BUCKETS_MAX = 32, TOP_BYTES_MAX = 64 << 20 };
+
+#define TOP_SCALARS(X)                                                                             \
+    X(time_us)                                                                                     \
+    X(generation) X(behind_us) X(lag_last_us) X(lag_most_us) X(requests) X(in_flight) X(bytes_in)  \
+        X(bytes_out) X(retries) X(connections_active) X(connections_idle) X(upstream_busy)         \
+            X(upstream_idle) X(routes_left_out)
+
+enum top_scalar {
+#define X(name) TOP_##name,
+    TOP_SCALARS(X)
+#undef X
+        TOP_SCALARS_N
+};
+
+struct top_histogram { /* bucket i holds what is <= bounds[i], the last one the rest */
+    uint64_t counts[TOP_BUCKETS_MAX];
+    size_t n;
+};
+
+struct top_route {
+    struct str namespace_name, ingress, service, host, path;
+    uint64_t classes[TOP_CLASSES_N];
+    uint64_t sent_bytes;
+    struct top_histogram duration;
+};
+
+struct top_reason {
+    struct str name;
+    uint64_t count;
+};
+
+struct top_process {
+    struct str name;
+    bool is_running;
+    uint64_t pid, cpu_us, resident_bytes, restarts;
+};
+
+/* Everything points into the arena. As read: counted since the start of Lintel. */
+struct top_sample {
+    struct arena arena;
+    struct str version;
+    bool is_draining;
+    uint64_t scalars[TOP_SCALARS_N];
+    uint64_t classes[TOP_CLASSES_N];
+    struct top_histogram duration, bounds;
+    struct top_route *routes;
+    struct top_reason *reasons;
+    struct top_process *processes;
+    size_t route_n, reason_n, process_n;
+};
+
+/* Zeroed memory is an empty sample. Errors: E_PROTO (not such an answer), E_NOMEM. */
+enum err top_sample_parse(struct str json, struct top_sample *ret);
+void top_sample_fini(struct top_sample *s);
+
+/* Turns what is counted in now into what came since before; what is true at a moment stays, and so
+ * do the counts since the start in reason_totals, which has room for now->reason_n. A counter that
+ * fell began anew. Routes with the most requests come first. Gives the time between the two. */
+usec_t top_sample_since(struct top_sample *now, const struct top_sample *before,
+                        uint64_t *reason_totals);
+
+uint64_t top_histogram_n(const struct top_histogram *h);
+/* The duration that percent of the requests did not exceed, in a line between the bounds of its
+ * bucket; the last bound when it was longer; 0 when there was no request. */
+usec_t top_percentile(const struct top_histogram *h, const struct top_histogram *bounds,
+                      unsigned percent);
