@@ -33,6 +33,7 @@ struct http_request {
     uint8_t version;    /* 10, 11, 20, 30: for logs only */
     bool is_head;       /* method HEAD: the response has no body */
     struct str upgrade; /* the protocols it asks to switch to; empty = none */
+    bool expects_other; /* an Expect that nobody here can meet */
     const struct http_peer *peer;
 };
 

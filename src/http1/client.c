@@ -263,6 +263,9 @@ static void stream_release(struct http_stream *s)
     struct conn *c = conn_of_stream(s);
     bool is_reusable = !c->is_send_broken && c->has_response && c->is_keep_alive &&
                        c->body_in.is_done && c->body_out.is_done && channel_is_flushed(&c->channel);
+    if (!c->is_calling) { /* outside of our own callback nobody looks at what has come since */
+        is_reusable = is_reusable && !c->channel.is_readable && c->channel.in.n == 0;
+    }
     c->has_stream = false;
     if (c->state == DEAD) {
         return;
@@ -303,6 +306,19 @@ static struct http_response response_of(const struct conn *c, const struct h1_re
     };
 }
 
+/* True when the peer has neither sent nor closed since: an end that came together with the response
+ * is not told again. */
+static bool is_quiet(struct conn *c)
+{
+    struct str bytes;
+    if (!c->channel.is_readable) {
+        return true;
+    }
+    enum err e = channel_receive(&c->channel, &bytes);
+    c->channel.context->is_receive_busy = false;
+    return e == E_AGAIN;
+}
+
 /* After a callback: what was left over of the received bytes. A connection that went idle in the
  * callback is offered again only if nothing is left: bytes behind a response are never the next
  * one. */
@@ -315,7 +331,7 @@ static bool conn_settle(struct conn *c, struct str rest)
     if (c->state == IDLE) {
         bool is_clean = rest.n == 0;
         (void)channel_keep(&c->channel, STR_EMPTY); /* keeping nothing cannot fail */
-        if (is_clean) {
+        if (is_clean && is_quiet(c)) {
             conn_offer(c);
         } else {
             conn_kill(c);

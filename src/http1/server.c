@@ -184,7 +184,9 @@ static enum err stream_send_response(struct http_stream *s, const struct http_re
         c->is_keep_alive = false;
     }
     emit_status_line(&w, r->status);
-    bool keeps_length = framing != HTTP_BODY_STREAM && c->body_out.coding != BODY_OUT_CHUNKED;
+    /* RFC 9110 section 8.6: no Content-Length in a 204 */
+    bool keeps_length =
+        framing != HTTP_BODY_STREAM && c->body_out.coding != BODY_OUT_CHUNKED && r->status != 204;
     bool has_length = emit_fields(&w, r->fields, r->field_n, keeps_length);
     emit_framing(&w, framing, r->body_n, has_length);
     if (r->is_tunnel) {
@@ -337,8 +339,6 @@ static enum reason reason_of_fault(enum h1_fault fault)
         return REASON_head_too_large;
     case H1_FAULT_TARGET_LONG:
         return REASON_target_too_long;
-    case H1_FAULT_EXPECT:
-        return REASON_expectation_failed;
     default: /* everything else is the client's mistake */
         return REASON_bad_request;
     }
@@ -361,6 +361,7 @@ static struct http_request request_of(const struct conn *c, const struct h1_requ
         .body_n = h->body_n,
         .version = (uint8_t)(10 + h->minor),
         .is_head = c->is_head,
+        .expects_other = h->expects_other,
         .peer = &c->peer,
     };
 }
@@ -464,6 +465,12 @@ static void conn_keep(struct conn *c, struct str rest)
     }
 }
 
+/* RFC 9112 section 3: when it is the request line that does not end, the target is too long. */
+static enum reason reason_of_excess(const struct conn *c)
+{
+    return c->scan.line_n == 0 ? REASON_target_too_long : REASON_head_too_large;
+}
+
 /* A step returns true when there may be more to do at once. */
 static bool step_head(struct conn *c)
 {
@@ -474,7 +481,7 @@ static bool step_head(struct conn *c)
         return false;
     }
     if (e == E_LIMIT) {
-        conn_reject_head(c, REASON_head_too_large, channel_kept(&c->channel));
+        conn_reject_head(c, reason_of_excess(c), channel_kept(&c->channel));
         return true;
     }
     if (e != E_OK) { /* between requests, or with half a head, nobody waits for an answer */
@@ -497,7 +504,7 @@ static bool step_head(struct conn *c)
         conn_keep(c, bytes);
         return c->state == HEAD;
     }
-    conn_reject_head(c, e == E_PROTO ? REASON_bad_request : REASON_head_too_large, bytes);
+    conn_reject_head(c, e == E_PROTO ? REASON_bad_request : reason_of_excess(c), bytes);
     conn_keep(c, STR_EMPTY);
     return true;
 }

@@ -545,6 +545,9 @@ static struct exchange *exchange_new(struct proxy *p, struct http_stream *s,
     p->budget->used += block_bytes;
     request_copy(x, r, body);
     forward_origin_find(&x->request, global_of(p), &x->origin);
+    if (!forward_may_upgrade(x->request.upgrade)) {
+        x->request.upgrade = STR_EMPTY;
+    }
     exchange_id_set(x);
     s->events = &client_events;
     s->owner = x;
@@ -620,6 +623,10 @@ static void proxy_on_request(struct http_handler *h, struct http_stream *s,
     }
     if (str_eq(r->method, STR("CONNECT"))) { /* we are nobody's forward proxy */
         exchange_answer(x, REASON_method_not_supported);
+        return;
+    }
+    if (r->expects_other) { /* RFC 9110 section 10.1.1 */
+        exchange_answer(x, REASON_expectation_failed);
         return;
     }
     if (http_budget_is_spent(p->budget)) {

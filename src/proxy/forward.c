@@ -242,3 +242,19 @@ uint32_t forward_response_fields(const struct http_response *r, struct field *ou
     }
     return n;
 }
+
+bool forward_may_upgrade(struct str upgrade)
+{
+    static const struct str refused[] = {STR_INIT("h2"), STR_INIT("HTTP/"), STR_INIT("TLS")};
+    struct str item;
+    while (upgrade.n > 0) {
+        (void)str_cut(upgrade, ',', &item, &upgrade); /* the last one has no comma behind it */
+        item = str_trim(item);
+        for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
+            if (str_eq_nocase(str_first(item, refused[i].n), refused[i])) {
+                return false;
+            }
+        }
+    }
+    return true;
+}

@@ -32,3 +32,6 @@ uint32_t forward_request_fields(const struct http_request *r, const struct forwa
                                 struct forward_text *text, struct field *out);
 /* The same for a response. */
 uint32_t forward_response_fields(const struct http_response *r, struct field *out);
+/* False when one of the protocols is HTTP/2 or TLS: a tunnel of these would lead requests past us
+ * (h2c smuggling); RFC 9110 section 7.8 lets us ignore Upgrade. */
+bool forward_may_upgrade(struct str upgrade);

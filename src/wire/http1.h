@@ -12,7 +12,6 @@ enum h1_fault {
     H1_FAULT_METHOD,      /* request line: not a token, or empty */
     H1_FAULT_LINE,        /* request line: not three parts with one SP between */
     H1_FAULT_TARGET_LONG, /* over TARGET_BYTES_MAX: 414 */
-    H1_FAULT_EXPECT,      /* an expectation other than 100-continue: 417 */
     H1_FAULT_TARGET,     /* empty, control or non-ASCII bytes, '#', or not the form of its method */
     H1_FAULT_VERSION,    /* not HTTP/1.0 or HTTP/1.1 in exactly that form */
     H1_FAULT_STATUS,     /* response line */
@@ -58,6 +57,7 @@ struct h1_request {
     bool is_keep_alive;        /* by version and Connection */
     bool has_upgrade;          /* Connection: upgrade, and an Upgrade field */
     bool expects_continue;
+    bool expects_other; /* some other expectation: to be answered 417 */
     enum h1_body body;
     uint64_t body_n; /* with H1_BODY_LENGTH */
     uint32_t field_n;

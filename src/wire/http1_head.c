@@ -20,7 +20,6 @@ static const char *const fault_texts[H1_FAULTS_N] = {
     [H1_FAULT_METHOD] = "method is not a token",
     [H1_FAULT_LINE] = "malformed request line",
     [H1_FAULT_TARGET_LONG] = "request target is too long",
-    [H1_FAULT_EXPECT] = "an expectation other than 100-continue",
     [H1_FAULT_TARGET] = "invalid request target",
     [H1_FAULT_VERSION] = "not HTTP/1.0 or HTTP/1.1",
     [H1_FAULT_STATUS] = "invalid status line",

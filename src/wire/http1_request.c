@@ -120,15 +120,13 @@ static enum h1_fault facts_apply(struct h1_request *r, const struct h1_facts *fa
     if (fault != H1_FAULT_NONE) {
         return fault;
     }
-    if (facts->has_other_expectation && r->minor == 1) { /* RFC 9110 section 10.1.1: 417 */
-        return H1_FAULT_EXPECT;
-    }
     body_choose(r, facts);
     r->field_n = facts->field_n;
     r->is_keep_alive = h1_facts_keep_alive(facts, r->minor);
     /* RFC 9110 sections 7.8 and 10.1.1: both are ignored in HTTP/1.0 */
     r->has_upgrade = facts->says_upgrade && facts->has_upgrade && r->minor == 1;
     r->expects_continue = facts->has_continue && r->minor == 1;
+    r->expects_other = facts->has_other_expectation && r->minor == 1;
     return H1_FAULT_NONE;
 }
 

@@ -642,6 +642,64 @@ static void a_connection_serves_so_many_requests(void **state)
     close(c);
 }
 
+/* The end of a kept connection that comes together with the response is seen before it is used
+ * again. */
+static void a_connection_that_ends_with_its_response_is_not_kept(void **state)
+{
+    struct rig *r = *state;
+    int i, c = rig_client(r);
+    rig_set_endpoints(r, 1);
+    for (int n = 0; n < 3; n++) {
+        rig_send(r, c, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
+        int u = rig_accept_any(r, &i);
+        assert_true(u >= 0);
+        assert_has(rig_recv(r, u), "POST / ");
+        assert_int_equal(send(u, RESPONSE, strlen(RESPONSE), MSG_NOSIGNAL), strlen(RESPONSE));
+        assert_int_equal(shutdown(u, SHUT_WR), 0);
+        assert_has(rig_recv(r, c), "hi");
+        assert_int_equal(stats_get(&rig_stats(r)->upstream_idle), 0);
+        assert_true(rig_is_closed(r, u));
+        close(u);
+    }
+    close(c);
+}
+
+static void expectations_that_cannot_be_met_get_417(void **state)
+{
+    struct rig *r = *state;
+    int i, c = rig_client(r);
+    rig_send(r, c, "GET / HTTP/1.1\r\nHost: a\r\nExpect: a-miracle\r\n\r\n");
+    const char *got = rig_recv(r, c);
+    assert_has(got, "HTTP/1.1 417 ");
+    assert_has(got, "x-lintel-reason: expectation_failed\r\n");
+    assert_int_equal(rig_accept_any(r, &i), -1);
+    assert_false(rig_is_closed(r, c));
+    close(c);
+}
+
+static void no_tunnel_for_http2(void **state)
+{
+    static const char *const protocols[] = {"h2c", "websocket, h2c", "HTTP/2.0", "TLS/1.0"};
+    struct rig *r = *state;
+    rig_set_endpoints(r, 1);
+    for (size_t n = 0; n < sizeof(protocols) / sizeof(protocols[0]); n++) {
+        int i, c = rig_client(r);
+        rig_send(r, c,
+                 "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+                 "HTTP2-Settings: AAMAAABkAAQAAP__\r\nUpgrade: ");
+        rig_send(r, c, protocols[n]);
+        rig_send(r, c, "\r\n\r\n");
+        int u = rig_accept_any(r, &i);
+        const char *seen = rig_recv(r, u);
+        assert_has(seen, "GET / ");
+        assert_has_not(seen, "pgrade");
+        assert_has_not(seen, "HTTP2-Settings");
+        close(u);
+        close(c);
+        rig_run(r);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -679,6 +737,10 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(an_absolute_target_goes_on_in_origin_form, setup, teardown),
         cmocka_unit_test_setup_teardown(a_connection_serves_so_many_requests, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_connection_that_ends_with_its_response_is_not_kept, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(expectations_that_cannot_be_met_get_417, setup, teardown),
+        cmocka_unit_test_setup_teardown(no_tunnel_for_http2, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
