@@ -168,6 +168,7 @@ static void emit_requests(struct json *j, const struct stats_area *s)
     json_name_u64(j, "connections_idle", METRICS_SUM(s, conns_idle));
     json_name_u64(j, "upstream_busy", METRICS_SUM(s, upstream_busy));
     json_name_u64(j, "upstream_idle", METRICS_SUM(s, upstream_idle));
+    json_name_u64(j, "upstream_ejected", METRICS_SUM(s, upstream_ejected));
 }
 
 static void emit_reasons(struct json *j, const struct stats_area *s)

@@ -148,6 +148,9 @@ static void head_lines(struct page *p, struct buf *line, const struct top_view *
              (unsigned long long)s->scalars[TOP_connections_idle],
              (unsigned long long)s->scalars[TOP_upstream_busy],
              (unsigned long long)s->scalars[TOP_upstream_idle]);
+    if (s->scalars[TOP_upstream_ejected] > 0) {
+        buf_addf(line, "  %llu EJECTED", (unsigned long long)s->scalars[TOP_upstream_ejected]);
+    }
     buf_add_str(line, STR("  retries/s "));
     add_rate(line, s->scalars[TOP_retries], v->interval, "");
     buf_add_str(line, STR("  in "));
@@ -357,6 +360,7 @@ void top_view_json(struct buf *out, const struct top_view *v)
         {"connections_idle",   TOP_connections_idle  },
         {"upstream_busy",      TOP_upstream_busy     },
         {"upstream_idle",      TOP_upstream_idle     },
+        {"upstream_ejected",   TOP_upstream_ejected  },
         {"routes_left_out",    TOP_routes_left_out   },
     };
     const struct top_sample *s = v->sample;

@@ -239,7 +239,8 @@ static void the_table_is_consistent(void **state)
         assert_true(o->commands != 0);
         assert_true(help.n > 10 && help.p[help.n - 1] == '.');
         assert_int_equal(o->argument[0] == 0, o->type == CLI_FLAG);
-        assert_true(o->type != CLI_FLAG || o->fallback[0] == 0);
+        assert_true(o->type != CLI_FLAG || o->fallback[0] == 0 ||
+                    str_eq(str_from_cstr(o->fallback), STR("true")));
         for (size_t k = 0; k < i; k++) {
             assert_string_not_equal(o->name, cli_options[k].name);
             assert_true(o->letter == 0 || o->letter != cli_options[k].letter);
