@@ -8,7 +8,7 @@ PYTHON       := /usr/bin/python3
 
 .DEFAULT_GOAL := build
 .PHONY: help build run run-check test lint analyze format check-format sanitize fuzz bench \
-        bench-scale install clean
+        bench-cost bench-scale install clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r t d; do \
@@ -55,13 +55,19 @@ fuzz:  ## each fuzz target for FUZZ_SECONDS (60)
 	@scripts/install-deps build fuzz
 	@scripts/fuzz $(FUZZ_SECONDS)
 
-bench: build  ## CPU per request beside nginx and HAProxy
+bench: build  ## beside nginx and HAProxy; BENCH='--quick --only NAME,...' chooses
 	@scripts/install-deps build bench
-	@bench/run
+	@ninja -C $(BUILD) --quiet bench/relay
+	@LINTEL_BUILD=$(BUILD) bench/run $(BENCH)
+
+bench-cost: build  ## system calls and instructions of a request
+	@scripts/install-deps build bench
+	@ninja -C $(BUILD) --quiet bench/request_cost
+	@LINTEL_BUILD=$(BUILD) bench/cost
 
 bench-scale: build  ## 10,000 Ingresses and 100,000 endpoints
 	@scripts/install-deps build bench
-	@bench/scale
+	@LINTEL_BUILD=$(BUILD) bench/scale
 
 install: build  ## into PREFIX (/usr/local); DESTDIR is heeded
 	@meson configure $(BUILD) -Dprefix=$(PREFIX)

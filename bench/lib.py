@@ -113,13 +113,24 @@ def wait_http(port, path="/", host="bench.local", seconds=30):
     return False
 
 
-def wrk(port, path, connections, seconds, host="bench.local", script=None):
+def wrk_start(port, path, connections, seconds, host="bench.local", script=None, fields=()):
     argv = ["taskset", "-c", LOAD_CORE, "wrk", "-t1", f"-c{connections}", f"-d{seconds}s",
             "--latency", "-H", f"Host: {host}"]
+    for field in fields:
+        argv += ["-H", field]
     if script:
         argv += ["-s", script]
-    text = subprocess.run(argv + [f"http://127.0.0.1:{port}{path}"], capture_output=True,
-                          text=True, timeout=seconds + 30, check=True).stdout
+    return subprocess.Popen(argv + [f"http://127.0.0.1:{port}{path}"], stdout=subprocess.PIPE,
+                            stderr=subprocess.DEVNULL, text=True)
+
+
+def wrk(port, path, connections, seconds, host="bench.local", script=None, fields=()):
+    process = wrk_start(port, path, connections, seconds, host, script, fields)
+    return wrk_result(process, seconds + 30)
+
+
+def wrk_result(process, timeout):
+    text = process.communicate(timeout=timeout)[0]
     found = re.search(r"(\d+) requests in ([\d.]+)(ms|s|m)", text)
     unit = {"us": 1, "ms": 1e3, "s": 1e6, "m": 6e7}
 
@@ -134,6 +145,27 @@ def wrk(port, path, connections, seconds, host="bench.local", script=None):
             "p50_us": latency(50), "p99_us": latency(99),
             "errors": sum(map(int, errors.groups())) if errors else 0,
             "bad": int(bad.group(1)) if bad else 0}
+
+
+def h2load_latencies(port, path, connections, rate, seconds, log):
+    """Microseconds of every request at a fixed rate, sent when due and not when the one before is
+    answered: waiting counts."""
+    argv = ["taskset", "-c", LOAD_CORE, "h2load", "--h1", "-t1", f"-c{connections}",
+            f"-D{seconds}", f"--rps={rate / connections:.2f}", f"--log-file={log}",
+            f"--connect-to=127.0.0.1:{port}", f"http://bench.local:{port}{path}"]
+    subprocess.run(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                   timeout=seconds + 30, check=True)
+    with open(log) as f:
+        rows = [line.split() for line in f]
+    os.unlink(log)
+    return ([int(row[2]) for row in rows if row[1] == "200"],
+            sum(row[1] != "200" for row in rows))
+
+
+def slab_kb():
+    """Kernel memory for objects, sockets among them."""
+    with open("/proc/meminfo") as f:
+        return int(re.search(r"^Slab:\s+(\d+)", f.read(), re.M).group(1))
 
 
 def median(values):
@@ -155,6 +187,43 @@ def table(title, head, rows):
                                for i, (cell, w) in enumerate(zip(row, widths))))
         if row is head:
             print("  " + "  ".join("-" * w for w in widths))
+
+
+def bars(title, values, width=40):
+    """A chart for terminals: 1.0 is the better of nginx and HAProxy."""
+    most = max(max(values.values()), 1.0)
+    print(f"\n{title}")
+    for name, value in values.items():
+        print(f"  {name.ljust(28)} {'#' * round(value / most * width):{width}} {value:.2f}")
+
+
+COLORS = {"lintel": "#0a7d5a", "relay": "#9aa5b1", "nginx": "#d9822b", "haproxy": "#3f6fb5"}
+
+
+def chart(path, title, groups):
+    """Horizontal bars as SVG. groups: {scenario: {proxy: value}}."""
+    height, y, out = 0, 46, []
+    most = max(value for group in groups.values() for value in group.values())
+    for name, group in groups.items():
+        out.append(f'<text x="10" y="{y + 12}" font-weight="bold">{name}</text>')
+        y += 20
+        for proxy, value in group.items():
+            length = max(1, round(value / most * 420))
+            out.append(f'<text x="20" y="{y + 11}">{proxy}</text>'
+                       f'<rect x="90" y="{y + 1}" width="{length}" height="12" '
+                       f'fill="{COLORS.get(proxy, "#555")}"/>'
+                       f'<text x="{96 + length}" y="{y + 11}">{value:.2f}</text>')
+            y += 16
+        y += 10
+    height = y + 6
+    text = (f'<svg xmlns="http://www.w3.org/2000/svg" width="600" height="{height}" '
+            f'font-family="sans-serif" font-size="12"><rect width="600" height="{height}" '
+            f'fill="#ffffff"/><text x="10" y="22" font-size="15">{title}</text>'
+            + "".join(out) + "</svg>\n")
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w") as f:
+        f.write(text)
+    print(f"as a chart: {os.path.relpath(path, ROOT)}")
 
 
 def save(path, data):

@@ -1,6 +1,8 @@
-"""The proxies that are compared, each with one worker on one core, keep-alive on both sides, no access
-log, the same forwarded fields, one backend."""
+"""The proxies that are compared, each with one worker on one core, keep-alive on both sides, the same
+forwarded fields, one backend. Variants: an access log in a file, and many hosts instead of one."""
 import os
+import signal
+import tempfile
 
 from lib import BUILD, PROXY_CORE, Process, free_port
 
@@ -11,14 +13,22 @@ error_log {dir}/nginx-proxy.err;
 daemon off;
 events {{ worker_connections 20480; }}
 http {{
-    access_log off;
+    access_log {log};
     keepalive_requests 1000000000;
-    upstream backend {{ server 127.0.0.1:{backend}; keepalive 320; keepalive_requests 1000000000; }}
+    server_names_hash_max_size 65536;
+    server_names_hash_bucket_size 128;
+    upstream backend {{ {servers} keepalive 320; keepalive_requests 1000000000; }}
+    client_body_temp_path {dir}/nginx-proxy-body;
+    proxy_temp_path {dir}/nginx-proxy-temp;
+    client_max_body_size 0;
+{hosts}
+}}
+"""
+
+NGINX_HOST = """
     server {{
-        listen 127.0.0.1:{port} backlog=4096;
-        client_body_temp_path {dir}/nginx-proxy-body;
-        proxy_temp_path {dir}/nginx-proxy-temp;
-        client_max_body_size 0;
+        listen 127.0.0.1:{port}{options};
+        server_name {name};
         location / {{
             proxy_pass http://backend;
             proxy_http_version 1.1;
@@ -36,7 +46,6 @@ http {{
             proxy_set_header X-Scheme $scheme;
         }}
     }}
-}}
 """
 
 HAPROXY = """
@@ -52,6 +61,7 @@ defaults
     http-reuse always
     option http-keep-alive
     unique-id-format %{{+X}}o%ci%cp%fi%fp%Ts%rt%pid
+{log}
 frontend in
     bind 127.0.0.1:{port} backlog 4096
     http-request set-header X-Request-ID %[unique-id]
@@ -62,9 +72,9 @@ frontend in
     http-request set-header X-Forwarded-Proto http
     http-request set-header X-Forwarded-Scheme http
     http-request set-header X-Scheme http
-    default_backend out
+{route}
 backend out
-    server b1 127.0.0.1:{backend} maxconn 8000
+{servers}
 """
 
 NGINX_BACKEND = """
@@ -79,9 +89,19 @@ http {{
     client_body_temp_path {dir}/nginx-backend-body;
     server {{
         listen 127.0.0.1:{port} backlog=4096;
+        listen 127.0.0.2:{port} backlog=4096;
         client_max_body_size 0;
+        client_body_buffer_size 128k;
         root {dir}/www;
         location = /small {{ return 200 "{small}"; }}
+        location = /upload {{ # answers when the whole body is there
+            proxy_pass http://127.0.0.1:{port}/small;
+            proxy_method GET;
+            proxy_pass_request_body off;
+            proxy_set_header Content-Length "";
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+        }}
     }}
 }}
 """
@@ -103,69 +123,124 @@ def backend(work, core):
     return Process(["nginx", "-p", work, "-c", config], core, f"{work}/backend.log"), port
 
 
-def nginx(work, backend_port):
+def name_of(n):
+    return "bench.local" if n == 0 else f"app-{n}.example.com"
+
+
+def nginx_config(work, port, backend_port, hosts=1, log=False, endpoints=1):
+    servers = " ".join(f"server 127.0.0.{n + 1}:{backend_port};" for n in range(endpoints))
+    return write(f"{work}/nginx.conf", NGINX_PROXY.format(
+        dir=work, servers=servers, log=f"{work}/nginx-access.log" if log else "off",
+        hosts="".join(NGINX_HOST.format(port=port, name=name_of(n), options=" backlog=4096" if n == 0 else "")
+                      for n in range(hosts))))
+
+
+def nginx(work, backend_port, **variant):
     port = free_port()
-    config = write(f"{work}/nginx.conf", NGINX_PROXY.format(dir=work, port=port,
-                                                            backend=backend_port))
-    return Process(["nginx", "-p", work, "-c", config], PROXY_CORE, f"{work}/nginx.log"), port
+    config = nginx_config(work, port, backend_port, **variant)
+    process = Process(["nginx", "-p", work, "-c", config], PROXY_CORE, f"{work}/nginx.log")
+
+    def reconfigure(endpoints):
+        nginx_config(work, port, backend_port, endpoints=endpoints)
+        os.kill(process.pid, signal.SIGHUP)
+    process.reconfigure = reconfigure
+    return process, port
 
 
-def haproxy(work, backend_port):
+def haproxy_config(work, port, backend_port, hosts=1, log=False, endpoints=1):
+    servers = "\n".join(f"    server b{n} 127.0.0.{n + 1}:{backend_port} maxconn 8000"
+                        for n in range(endpoints))
+    route = "    default_backend out"
+    if hosts > 1:
+        write(f"{work}/hosts.map", "".join(f"{name_of(n)} out\n" for n in range(hosts)))
+        route = f"    use_backend %[req.hdr(host),lower,map({work}/hosts.map)]"
+    return write(f"{work}/haproxy.cfg", HAPROXY.format(
+        port=port, servers=servers, route=route,
+        log="    log stdout format raw local0\n    option httplog" if log else ""))
+
+
+def haproxy(work, backend_port, **variant):
     port = free_port()
-    config = write(f"{work}/haproxy.cfg", HAPROXY.format(port=port, backend=backend_port))
-    return Process(["haproxy", "-db", "-f", config], PROXY_CORE, f"{work}/haproxy.log"), port
+    config = haproxy_config(work, port, backend_port, **variant)
+    process = Process(["haproxy", "-W", "-db", "-f", config], PROXY_CORE, f"{work}/haproxy.log")
+
+    def reconfigure(endpoints):
+        haproxy_config(work, port, backend_port, endpoints=endpoints)
+        os.kill(process.pid, signal.SIGUSR2)
+    process.reconfigure = reconfigure
+    return process, port
 
 
-def relay(work, backend_port):
+def relay(work, backend_port, **_):
     port = free_port()
     return Process([f"{BUILD}/bench/relay", str(port), str(backend_port)], PROXY_CORE,
                    f"{work}/relay.log"), port
 
 
-MANIFESTS = """
-apiVersion: networking.k8s.io/v1
+CLASS = """apiVersion: networking.k8s.io/v1
 kind: IngressClass
-metadata: {{name: lintel}}
-spec: {{controller: lintel.dev/ingress-controller}}
----
-apiVersion: networking.k8s.io/v1
+metadata: {name: lintel}
+spec: {controller: lintel.dev/ingress-controller}
+"""
+INGRESS = """apiVersion: networking.k8s.io/v1
 kind: Ingress
-metadata: {{name: bench, namespace: default}}
+metadata: {{name: bench-{n}, namespace: default}}
 spec:
   ingressClassName: lintel
   rules:
-  - host: bench.local
+  - host: {host}
     http:
       paths:
       - path: /
         pathType: Prefix
         backend: {{service: {{name: bench, port: {{number: 80}}}}}}
 ---
-apiVersion: v1
+"""
+SERVICE = """apiVersion: v1
 kind: Service
-metadata: {{name: bench, namespace: default}}
-spec: {{ports: [{{port: 80}}]}}
----
-apiVersion: discovery.k8s.io/v1
+metadata: {name: bench, namespace: default}
+spec: {ports: [{port: 80}]}
+"""
+SLICE = """apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
 metadata: {{name: bench-1, namespace: default, labels: {{kubernetes.io/service-name: bench}}}}
 addressType: IPv4
 ports: [{{port: {backend}}}]
-endpoints: [{{addresses: [127.0.0.1]}}]
+endpoints: [{endpoints}]
 """
 
 
-def lintel(work, backend_port, manifests=None, workers=1, log="off"):
+def put(path, text):
+    """In one step: a reader sees the old file or the new one."""
+    write(path + ".new", text)
+    os.rename(path + ".new", path)
+
+
+def slice_put(folder, backend_port, endpoints):
+    put(f"{folder}/slice.yaml", SLICE.format(backend=backend_port, endpoints=", ".join(
+        f"{{addresses: [127.0.0.{n + 1}]}}" for n in range(endpoints))))
+
+
+def lintel(work, backend_port, manifests=None, workers=1, hosts=1, log=False, endpoints=1):
     port, health = free_port(), free_port()
     if manifests is None:
-        manifests = f"{work}/manifests"
-        os.makedirs(manifests, exist_ok=True)
-        write(f"{manifests}/bench.yaml", MANIFESTS.format(backend=backend_port))
-    process = Process([f"{BUILD}/lintel", "run", "--manifests", manifests,
-                       "--bind-address", "127.0.0.1", "--http-port", str(port),
-                       "--healthz-port", str(health), "--workers", str(workers),
-                       "--access-log", log], PROXY_CORE, f"{work}/lintel.log")
+        manifests = tempfile.mkdtemp(prefix="manifests-", dir=work)
+        put(f"{manifests}/class.yaml", CLASS)
+        put(f"{manifests}/service.yaml", SERVICE)
+        slice_put(manifests, backend_port, endpoints)
+        for first in range(0, hosts, 100):
+            put(f"{manifests}/ingress-{first:06}.yaml",
+                "".join(INGRESS.format(n=n, host=name_of(n))
+                        for n in range(first, min(hosts, first + 100))))
+    argv = [f"{BUILD}/lintel", "run", "--manifests", manifests, "--bind-address", "127.0.0.1",
+            "--http-port", str(port), "--healthz-port", str(health), "--workers", str(workers),
+            "--keep-alive-requests", "1000000000", "--max-worker-connections", "30000",
+            "--access-log", "text" if log else "off"]
+    if log:
+        argv += ["--access-log-file", f"{work}/lintel-access.log"]
+    process = Process(argv, PROXY_CORE, f"{work}/lintel.log")
     process.health = health
+    process.reconfigure = lambda endpoints: slice_put(manifests, backend_port, endpoints)
     return process, port
 
 
