@@ -140,6 +140,10 @@ class Apache(Program):
         return [find_program("apache2", "httpd", package="apache2-bin"), "-f", config,
                 "-DFOREGROUND"]
 
+    def log_lines(self):
+        """As they were: Apache escapes backslashes."""
+        return [line.replace("\\\\", "\\") for line in super().log_lines()]
+
 
 class Node(Program):
     name = "node"
@@ -151,6 +155,8 @@ class Node(Program):
 
 class PythonHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = 1 << 16  # head and body in one write
+    disable_nagle_algorithm = True
 
     def __getattr__(self, name):
         if name.startswith("do_"):

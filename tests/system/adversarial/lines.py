@@ -94,7 +94,7 @@ CASES = [
     line("target of 40,000 bytes", b"GET /" + b"a" * 40_000 + b" HTTP/1.1", "9112 3.2",
          status=414, why="target_too_long"),
     line("method of 40,000 bytes", b"A" * 40_000 + b" / HTTP/1.1", "9112 3.2",
-         status=431, why="head_too_large"),
+         status=414, why="target_too_long"),
     served("9112 3.2.1", "target of 8,000 bytes", get(target=b"/" + b"a" * 8000),
            "GET /" + "a" * 8000),
     served("9112 3.2.1", "target of two slashes", get(target=b"//"), "GET //"),
