@@ -50,11 +50,11 @@ enum limit {
     SEGMENTS_LIVE_MAX = 256, /* the controller keeps far fewer: about 2 log2 of the state's bytes */
 
     /* metrics */
-    SERIES_MAX = 4096,            /* of each worker: route, method, status and reason */
-    METRICS_SCRAPES_MAX = 8,      /* at a time; one more is refused with 503 */
-    METRICS_ORPHANS_MAX = 1024,   /* Ingresses shown without Service or endpoint */
+    SERIES_MAX = 4096,             /* of each worker: route, method, status and reason */
+    METRICS_SCRAPES_MAX = 8,       /* at a time; one more is refused with 503 */
+    METRICS_ORPHANS_MAX = 1024,    /* Ingresses shown without Service or endpoint */
     METRICS_PIECE_BYTES = 1 << 16, /* made in one tick of the controller */
-    TOP_ROUTES_MAX = 500,         /* of /debug/top: those used last */
+    TOP_ROUTES_MAX = 500,          /* of /debug/top: those used last */
 
     /* admin port */
     ADMIN_CONNECTIONS_MAX = 64,
@@ -75,10 +75,11 @@ enum limit {
 #define TIMEOUT_CONTROLLER_EXIT  (5 * USEC_PER_SEC)   /* from its drain message to SIGKILL */
 #define TIMEOUT_DRAIN_MARGIN     (5 * USEC_PER_SEC)   /* for workers, past grace and drain time */
 
-#define SERIES_GONE_MAX          (10 * 60 * USEC_PER_SEC)      /* unused, and the Ingress is gone */
-#define SERIES_IDLE_MAX          (24 * 3600 * USEC_PER_SEC)    /* unused by every worker */
-#define SERIES_RETIRE_PERIOD     (30 * USEC_PER_SEC)           /* the controller looks for those */
-#define SERIES_SWEEP_PAUSE       (1 * USEC_PER_SEC) /* between a worker's looks for room in a full table */
+#define SERIES_GONE_MAX      (10 * 60 * USEC_PER_SEC)   /* unused, and the Ingress is gone */
+#define SERIES_IDLE_MAX      (24 * 3600 * USEC_PER_SEC) /* unused by every worker */
+#define SERIES_RETIRE_PERIOD (30 * USEC_PER_SEC)        /* the controller looks for those */
+#define SERIES_SWEEP_PAUSE                                                                         \
+    (1 * USEC_PER_SEC) /* between a worker's looks for room in a full table */
 
 /* A child that died: back at once, after the next death RESTART_DELAY_MIN later, then twice that
  * ... up to RESTART_DELAY_MAX; all is forgiven once it has stayed up for RESTART_STABLE. */

@@ -222,6 +222,78 @@ static void connections_have_a_maximum(void **state)
     }
 }
 
+/* ---- scrapes: made while they are sent ---- */
+
+/* Some megabytes of series: more than a socket holds. */
+static void fill_series(const struct scene *s)
+{
+    struct series_table *table;
+    const struct series_sample sample = {.duration = 1000};
+    assert_int_equal(series_table_new(s->stats, 0, &table), E_OK);
+    for (uint16_t status = 100; status < 350; status++) {
+        const struct series_key k = {.method = STR("GET"), .status = status};
+        series_record(table, &k, &sample);
+    }
+    series_table_free(table);
+}
+
+static const char scrape_request[] =
+    "GET /metrics HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+
+static void a_scrape_is_made_piece_by_piece(void **state)
+{
+    struct scene *s = *state;
+    struct buf b;
+    s->views.loop = s->loop;
+    fill_series(s);
+    int fd = dial(s);
+    say(fd, scrape_request);
+    read_all(s, fd, &b);
+    buf_add_char(&b, 0);
+    assert_true(b.n > (3 << 20));
+    assert_non_null(strstr(b.p, "transfer-encoding: chunked\r\n"));
+    assert_non_null(strstr(b.p, "lintel_route_answers_total"));
+    assert_true(str_has_suffix(str_first(buf_str(&b), b.n - 1), STR("\r\n0\r\n\r\n")));
+    assert_int_equal(s->listener.handler.scrape_n, 0);
+    buf_fini(&b);
+    close(fd);
+}
+
+static void scrapes_have_a_maximum(void **state)
+{
+    struct scene *s = *state;
+    int fds[METRICS_SCRAPES_MAX + 1];
+    struct buf b;
+    s->views.loop = s->loop;
+    fill_series(s);
+    for (uint32_t i = 0; i < METRICS_SCRAPES_MAX; i++) { /* nobody reads */
+        fds[i] = dial(s);
+        say(fds[i], scrape_request);
+        for (int n = 0; n < STEPS_MAX && s->listener.handler.scrape_n <= i; n++) {
+            step(s);
+        }
+    }
+    assert_int_equal(s->listener.handler.scrape_n, METRICS_SCRAPES_MAX);
+    int more = dial(s);
+    say(more, scrape_request);
+    read_all(s, more, &b);
+    assert_true(str_has_prefix(buf_str(&b), STR("HTTP/1.1 503 ")));
+    buf_fini(&b);
+    close(more);
+    close(fds[0]); /* in mid-scrape: its place is free */
+    for (int n = 0; n < STEPS_MAX && s->listener.handler.scrape_n == METRICS_SCRAPES_MAX; n++) {
+        step(s);
+    }
+    fds[0] = dial(s);
+    say(fds[0], scrape_request);
+    read_all(s, fds[0], &b);
+    assert_true(str_has_prefix(buf_str(&b), STR("HTTP/1.1 200 ")));
+    buf_fini(&b);
+    for (uint32_t i = 0; i < METRICS_SCRAPES_MAX; i++) {
+        close(fds[i]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -232,6 +304,8 @@ int main(void)
                                         close_scene),
         cmocka_unit_test_setup_teardown(a_client_that_says_half_a_word, open_scene, close_scene),
         cmocka_unit_test_setup_teardown(connections_have_a_maximum, open_scene, close_scene),
+        cmocka_unit_test_setup_teardown(a_scrape_is_made_piece_by_piece, open_scene, close_scene),
+        cmocka_unit_test_setup_teardown(scrapes_have_a_maximum, open_scene, close_scene),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
