@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -83,6 +84,28 @@ static void test_socket_is_shared_and_said_so(void **state)
     close(pair[1]);
 }
 
+static void test_append_makes_the_file_and_keeps_what_is_there(void **state)
+{
+    char folder[] = "/tmp/lintel-test-XXXXXX", path[64], text[16];
+    int fd;
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    (void)snprintf(path, sizeof(path), "%s/access.log", folder);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(output_append(path, &fd), E_OK);
+        assert_int_equal(fcntl(fd, F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
+        assert_int_equal(write(fd, "line\n", 5), 5);
+        close(fd);
+    }
+    fd = open(path, O_RDONLY);
+    assert_int_equal(read(fd, text, sizeof(text)), 10);
+    close(fd);
+    unlink(path);
+    rmdir(folder);
+    assert_int_equal(output_append(path, &fd), E_SYS); /* its folder is gone */
+    assert_int_equal(errno, ENOENT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -90,6 +113,7 @@ int main(void)
         cmocka_unit_test(test_pipe_gets_its_own_flags),
         cmocka_unit_test(test_file_is_appended_to),
         cmocka_unit_test(test_socket_is_shared_and_said_so),
+        cmocka_unit_test(test_append_makes_the_file_and_keeps_what_is_there),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -222,6 +222,8 @@ static void test_damaged_messages_are_refused_and_leak_nothing(void **state)
     raw_send(pair[0], bytes, sizeof(m), fd, 0); /* a segment without its descriptor */
     raw_send(pair[0], bytes, sizeof(m), fd, 2);
     raw_send(pair[0], bytes, sizeof(m), fd, 8);
+    m.type = CONTROL_LOG_REOPEN; /* without what to log to */
+    raw_send(pair[0], &m, sizeof(m), -1, 0);
     m.type = 0;
     raw_send(pair[0], &m, sizeof(m), -1, 0);
     m.type = CONTROL_LOG_REOPEN + 1;
@@ -229,7 +231,7 @@ static void test_damaged_messages_are_refused_and_leak_nothing(void **state)
     assert_int_equal(control_receive(pair[1], &back, &got), E_OK);
     close(got);
     got = -2;
-    for (int i = 0; i < 7; i++) {
+    for (int i = 0; i < 8; i++) {
         assert_int_equal(control_receive(pair[1], &back, &got), E_PROTO);
         assert_int_equal(got, -2); /* untouched */
     }
