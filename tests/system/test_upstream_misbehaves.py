@@ -92,12 +92,12 @@ def says(*pieces, ends=True):
 
 
 class Stand:
-    def __init__(self, stage):
+    def __init__(self, stage, *arguments):
         self.upstream = Upstream()
         stage.others.append(self.upstream)
         self.lintel = stage.run(
             ingress_class(), ingress("a", rule("a.test", ("/", "Prefix", "app:80"))),
-            app("app", self.upstream.port))
+            app("app", self.upstream.port), arguments=arguments)
         self.workers = self.lintel.workers()
 
     def target(self, script):
@@ -471,6 +471,101 @@ def test_an_answer_that_ends_before_the_request_does_not_keep_the_upstream(stand
             client.send(b"y" * 90)
     stand.check_health()
     assert not any(line.startswith("y") for line in stand.upstream.requests)
+
+
+# ---- slow ones ----
+
+@pytest.fixture(scope="module")
+def hurried(module_stage):
+    """With small timeouts."""
+    return Stand(module_stage, "--proxy-read-timeout", "1s", "--proxy-send-timeout", "1s")
+
+
+@pytest.fixture
+def impatient(hurried):
+    yield hurried
+    hurried.check_health()
+
+
+def wait_for_end(sock):
+    with contextlib.suppress(OSError):
+        while sock.recv(65536):
+            pass
+
+
+def test_never_answers(impatient):
+    response = impatient.ask(lambda sock, rest: wait_for_end(sock))
+    assert (response.status, response.why) == (504, "upstream_timeout")
+    response = impatient.ask(lambda sock, rest: wait_for_end(sock), method="POST", body=b"x")
+    assert (response.status, response.why) == (504, "upstream_timeout")
+
+
+@pytest.mark.parametrize("start", [b"H", COUNTED[:40], COUNTED[:COUNTED.index(b"\r\n\r\n") + 3]],
+                         ids=["one byte", "half a head", "all but one byte"])
+def test_stalls_within_the_head(impatient, start):
+    def script(sock, _rest):
+        sock.sendall(start)
+        wait_for_end(sock)
+    response = impatient.ask(script)
+    assert (response.status, response.why) == (504, "upstream_timeout")
+
+
+def test_a_head_that_drips_for_ever(impatient):
+    """Each byte comes in time; the head as a whole does not."""
+    done = threading.Event()
+
+    def script(sock, _rest):
+        sock.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+        with contextlib.suppress(OSError):
+            while not done.wait(0.2):
+                sock.sendall(b"x")
+    try:
+        response = impatient.ask(script)
+        assert (response.status, response.why) == (504, "upstream_timeout")
+    finally:
+        done.set()
+
+
+@pytest.mark.parametrize("answer", [COUNTED, IN_CHUNKS], ids=["counted", "chunked"])
+def test_stalls_within_the_body(impatient, answer):
+    def script(sock, _rest):
+        sock.sendall(answer[:-20])
+        wait_for_end(sock)
+    assert impatient.cut(script).status == 200
+
+
+def test_a_slow_but_steady_body_is_let_be(impatient):
+    """The time is for one wait, not for the whole."""
+    def script(sock, _rest):
+        sock.sendall(COUNTED[:-100])
+        for i in range(10):
+            threading.Event().wait(0.2)
+            sock.sendall(COUNTED[len(COUNTED) - 100 + 10 * i:][:10])
+        return "go on"
+    assert impatient.ask(script).body == COUNTED[-100:]
+
+
+def test_takes_no_body(impatient):
+    """The upstream stops reading in mid-request."""
+    gone = threading.Event()
+    target = impatient.target(lambda sock, rest: gone.wait(TIME_S) and None)
+    with Client(impatient.lintel.port, timeout=TIME_S) as client:
+        def feed():
+            with contextlib.suppress(OSError):
+                client.send(request_bytes("POST", target, "a.test",
+                                          [("Content-Length", "100000000")]))
+                for _ in range(1000):
+                    client.send(b"x" * 100_000)
+        feeder = threading.Thread(target=feed, daemon=True)
+        feeder.start()
+        try:
+            response = client.read_response()
+            assert (response.status, response.why) == (504, "upstream_timeout")
+        except ConnectionResetError:
+            pass # the answer came, and the rest of the body overtook it
+        finally:
+            gone.set()
+    feeder.join(TIME_S)
 
 
 # ---- many at once ----
