@@ -42,7 +42,7 @@ static const struct family families[] = {
     {NGINX("response_duration_seconds"),
      "From the choice of an endpoint to the end of its response.",                                               KIND_DURATION, AT(response)     },
     {NGINX("request_size"),              "Bytes of requests, head and body.",                                    KIND_SIZE,     AT(request_size) },
-    {NGINX("response_size"),             "Bytes of responses, head and body.",                                   KIND_SIZE,     AT(response_size)},
+    {NGINX("response_size"),             "Bytes of response bodies.",                                   KIND_SIZE,     AT(response_size)},
     {NGINX("bytes_sent"),                "As response_size, for old dashboards; without buckets.",               KIND_BYTES,
      AT(response_size)                                                                                                                           },
     {"lintel_route_answers_total",
@@ -336,7 +336,7 @@ static const struct {
     {"lintel_upstream_response_duration_seconds",
      "From the choice of an endpoint to the end of its response.",                      false, AT(response)     },
     {"lintel_request_size_bytes",                 "Bytes of requests, head and body.",  true,  AT(request_size) },
-    {"lintel_response_size_bytes",                "Bytes of responses, head and body.", true,  AT(response_size)},
+    {"lintel_response_size_bytes",                "Bytes of response bodies.", true,  AT(response_size)},
 };
 
 static void emit_region(struct buf *out, const struct stats_area *stats, const char *name,

@@ -127,7 +127,7 @@ struct series_sample {
     usec_t connect;  /* of the last try; 0 on a kept-alive connection; or SERIES_NONE, as below */
     usec_t header;   /* from the try's begin to the response head */
     usec_t response; /* from the try's begin to the end of the response */
-    uint64_t request_bytes, response_bytes; /* head and body */
+    uint64_t request_bytes, response_bytes; /* head and body; body */
 };
 
 /* Counts one request. No allocation, no formatting, no system call; below 100 ns on a route that
