@@ -70,24 +70,41 @@ struct str http_status_text(uint16_t status)
     return STR_EMPTY;
 }
 
-/* JSON when the client names it at all and does not name text or a wildcard before it: enough for
- * tools that want JSON, and browsers and curl get text. */
-static bool wants_json(struct str accept)
+enum form { FORM_TEXT, FORM_JSON, FORM_HTML };
+
+/* The first of the media types that the client names and we have; text for whoever takes anything.
+ * Weights are not looked at: tools name what they want first, browsers text/html. */
+static enum form form_of(struct str accept)
 {
-    struct str item;
+    struct str item, type, parameters;
     while (accept.n > 0) {
         (void)str_cut(accept, ',', &item, &accept); /* the last item has no comma */
-        struct str type, parameters;
         (void)str_cut(item, ';', &type, &parameters);
         type = str_trim(type);
         if (str_eq_nocase(type, STR("application/json"))) {
-            return true;
+            return FORM_JSON;
+        }
+        if (str_eq_nocase(type, STR("text/html"))) {
+            return FORM_HTML;
         }
         if (str_has_prefix(type, STR("text/")) || str_eq(type, STR("*/*"))) {
-            return false;
+            return FORM_TEXT;
         }
     }
-    return false;
+    return FORM_TEXT;
+}
+
+static struct str form_type(enum form form)
+{
+    switch (form) {
+    case FORM_JSON:
+        return STR("application/json");
+    case FORM_HTML:
+        return STR("text/html; charset=utf-8");
+    case FORM_TEXT:
+        break;
+    }
+    return STR("text/plain; charset=utf-8");
 }
 
 static void answer_field(struct http_answer *a, enum field_name id, struct str name,
@@ -96,25 +113,45 @@ static void answer_field(struct http_answer *a, enum field_name id, struct str n
     a->fields[a->response.field_n++] = (struct field){.name = name, .value = value, .id = id};
 }
 
-static struct str answer_body(struct http_answer *a, enum reason why, bool is_json)
+static void wr_status(struct wr *w, uint16_t status)
+{
+    wr_u64(w, status);
+    wr_char(w, ' ');
+    wr_str(w, http_status_text(status));
+}
+
+/* Nothing of what the client sent is repeated, so nothing needs escaping. */
+static struct str answer_body(struct http_answer *a, enum reason why, enum form form)
 {
     struct wr w = wr_make(a->text, sizeof(a->text));
-    if (is_json) {
+    uint16_t status = a->response.status;
+    struct str text = str_from_cstr(reason_text(why));
+    switch (form) {
+    case FORM_TEXT:
+        wr_status(&w, status);
+        wr_str(&w, STR(": "));
+        wr_str(&w, text);
+        break;
+    case FORM_JSON:
         wr_str(&w, STR("{\"status\":"));
-        wr_u64(&w, a->response.status);
+        wr_u64(&w, status);
         wr_str(&w, STR(",\"reason\":\""));
         wr_str(&w, str_from_cstr(reason_name(why)));
         wr_str(&w, STR("\",\"message\":\""));
-        wr_str(&w, str_from_cstr(reason_text(why)));
-        wr_str(&w, STR("\"}\n"));
-    } else {
-        wr_u64(&w, a->response.status);
-        wr_char(&w, ' ');
-        wr_str(&w, http_status_text(a->response.status));
-        wr_str(&w, STR(": "));
-        wr_str(&w, str_from_cstr(reason_text(why)));
-        wr_char(&w, '\n');
+        wr_str(&w, text);
+        wr_str(&w, STR("\"}"));
+        break;
+    case FORM_HTML:
+        wr_str(&w, STR("<!doctype html>\n<html lang=\"en\"><title>"));
+        wr_status(&w, status);
+        wr_str(&w, STR("</title><h1>"));
+        wr_status(&w, status);
+        wr_str(&w, STR("</h1><p>"));
+        wr_str(&w, text);
+        wr_str(&w, STR("</p></html>"));
+        break;
     }
+    wr_char(&w, '\n');
     must(!w.bad); /* every text of the tables fits */
     return str_make(a->text, wr_n(&w));
 }
@@ -122,19 +159,18 @@ static struct str answer_body(struct http_answer *a, enum reason why, bool is_js
 void http_answer_make(struct http_answer *a, enum reason why, uint16_t status, struct str accept,
                       struct str location, int64_t now_s)
 {
-    bool is_json = wants_json(accept);
+    enum form form = form_of(accept);
     a->response = (struct http_response){
         .status = status != 0 ? status : reason_status(why),
         .fields = a->fields,
         .body = HTTP_BODY_LENGTH,
     };
-    a->body = answer_body(a, why, is_json);
+    a->body = answer_body(a, why, form);
     a->response.body_n = a->body.n;
     struct wr date = wr_make(a->date, sizeof(a->date));
     date_emit_http(&date, now_s);
     answer_field(a, FIELD_date, STR("date"), str_make(a->date, wr_n(&date)));
-    answer_field(a, FIELD_content_type, STR("content-type"),
-                 is_json ? STR("application/json") : STR("text/plain; charset=utf-8"));
+    answer_field(a, FIELD_content_type, STR("content-type"), form_type(form));
     answer_field(a, FIELD_OTHER, STR("x-lintel-reason"), str_from_cstr(reason_name(why)));
     if (location.n > 0) {
         answer_field(a, FIELD_location, STR("location"), location);

@@ -1,11 +1,11 @@
-/* http/answer.h: the responses that Lintel makes itself: small, negotiated between plain text and
- * JSON, carrying their reason. */
+/* http/answer.h: the responses that Lintel makes itself: small, negotiated between plain text,
+ * JSON and HTML, carrying their reason. */
 #pragma once
 
 #include "base/reason.h"
 #include "http/message.h"
 
-enum { ANSWER_BODY_MAX = 192, ANSWER_FIELDS_MAX = 6 };
+enum { ANSWER_BODY_MAX = 320, ANSWER_FIELDS_MAX = 6 };
 
 struct http_answer { /* response points into the struct: do not copy it */
     struct http_response response;

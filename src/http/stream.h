@@ -54,11 +54,20 @@ struct http_stream_ops {
     void (*release)(struct http_stream *s);
 };
 
+/* Fields behind a body: RFC 9110 section 6.5. */
+struct http_trailers {
+    const struct field *fields;
+    uint32_t n;
+};
+
 struct http_stream {
     const struct http_stream_ops *ops;
     const struct http_stream_events
         *events; /* set by the owner before it returns to the protocol */
     void *owner;
+    struct http_trailers received; /* valid in the callback that says is_end */
+    struct http_trailers to_send;  /* set by the owner before it sends the end; left out where the
+                                      protocol has no place for them */
     usec_t connected; /* upstream side: when its connection came to stand (monotonic); 0: before the
                          stream was opened, or not yet */
 };

@@ -18,20 +18,25 @@ static enum err chunked_take(struct body_in *b, struct str *bytes, struct str *r
         const char *p;
         char *writable;
     } at = {bytes->p};
+    const char *start = bytes->p; /* where the trailer section may begin at the earliest */
     size_t n = 0;
     for (;;) {
         struct str run;
         enum err e = h1_chunked_next(&b->chunked, bytes, &run, ret_fault);
         if (e == E_AGAIN) {
+            (void)h1_chunked_rewind(&b->chunked, start,
+                                    bytes); /* else there is nothing to rewind */
             break;
         }
         TRY(e);
         if (run.n > 0) {
+            start = bytes->p;
             memmove(at.writable + n, run.p, run.n);
             n += run.n;
         }
         if (b->chunked.state == H1_CHUNK_DONE) {
             b->is_done = true;
+            b->trailers = h1_chunked_trailers(&b->chunked, start, bytes->p);
             break;
         }
     }
@@ -82,8 +87,8 @@ static void part_add(struct iovec *parts, int *part_n, struct str s)
     }
 }
 
-static void chunk_frame(struct str data, bool is_end, struct body_frame *frame, struct iovec *parts,
-                        int *part_n)
+static void chunk_frame(struct str data, bool is_end, struct str trailers, struct body_frame *frame,
+                        struct iovec *parts, int *part_n)
 {
     if (data.n > 0) {
         struct wr w = wr_make(frame->chunk_head, sizeof(frame->chunk_head));
@@ -91,14 +96,17 @@ static void chunk_frame(struct str data, bool is_end, struct body_frame *frame, 
         wr_str(&w, STR("\r\n"));
         part_add(parts, part_n, str_make(frame->chunk_head, wr_n(&w)));
         part_add(parts, part_n, data);
-        part_add(parts, part_n, is_end ? STR("\r\n0\r\n\r\n") : STR("\r\n"));
-    } else if (is_end) {
-        part_add(parts, part_n, STR("0\r\n\r\n"));
+        part_add(parts, part_n, STR("\r\n"));
+    }
+    if (is_end) {
+        part_add(parts, part_n, STR("0\r\n"));
+        part_add(parts, part_n, trailers);
+        part_add(parts, part_n, STR("\r\n"));
     }
 }
 
-enum err body_out_frame(struct body_out *b, struct str data, bool is_end, struct body_frame *frame,
-                        struct iovec *parts, int *part_n)
+enum err body_out_frame(struct body_out *b, struct str data, bool is_end, struct str trailers,
+                        struct body_frame *frame, struct iovec *parts, int *part_n)
 {
     if (b->is_done) {
         return data.n == 0 ? E_OK : E_PROTO;
@@ -114,7 +122,7 @@ enum err body_out_frame(struct body_out *b, struct str data, bool is_end, struct
         part_add(parts, part_n, data);
         break;
     case BODY_OUT_CHUNKED:
-        chunk_frame(data, is_end, frame, parts, part_n);
+        chunk_frame(data, is_end, trailers, frame, parts, part_n);
         break;
     }
     b->is_done = is_end;

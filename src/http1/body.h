@@ -11,11 +11,13 @@ struct body_in {
     bool is_done;
     uint64_t left; /* with H1_BODY_LENGTH */
     struct h1_chunked chunked;
+    struct str trailers; /* with is_done: the trailer section, in the bytes that were taken */
 };
 
 void body_in_start(struct body_in *b, enum h1_body kind, uint64_t n);
 /* Takes what belongs to the body from the front of *bytes: *ret_data is the data, moved together
- * over the chunk framing in place; b->is_done says whether the body ends there. Errors: E_PROTO. */
+ * over the chunk framing in place; b->is_done says whether the body ends there. A trailer section
+ * that is not all there yet stays in *bytes. Errors: E_PROTO. */
 enum err body_in_take(struct body_in *b, struct str *bytes, struct str *ret_data,
                       enum h1_fault *ret_fault);
 /* The peer has ended its side: E_OK when that is how this body ends, else E_CLOSED (cut short). */
@@ -29,14 +31,14 @@ struct body_out {
     bool has_length;
 };
 
-enum { BODY_PARTS = 4, CHUNK_HEAD_BYTES = 20 };
+enum { BODY_PARTS = 6, CHUNK_HEAD_BYTES = 20 };
 
 /* Room for what body_out_frame() points to. */
 struct body_frame {
     char chunk_head[CHUNK_HEAD_BYTES];
 };
 
-/* Adds the parts that carry data (and the end, when is_end) to parts; returns how many. Data that
- * would exceed the announced length is E_PROTO, an end before it too. */
-enum err body_out_frame(struct body_out *b, struct str data, bool is_end, struct body_frame *frame,
-                        struct iovec *parts, int *part_n);
+/* Adds the parts that carry data to parts and, when is_end, the end with the lines of trailers.
+ * Data that would exceed the announced length is E_PROTO, an end before it too. */
+enum err body_out_frame(struct body_out *b, struct str data, bool is_end, struct str trailers,
+                        struct body_frame *frame, struct iovec *parts, int *part_n);

@@ -12,9 +12,10 @@
 /* What all HTTP/1 connections of one loop share. */
 struct http1_context {
     struct loop *loop;
-    char *receive;                        /* RECEIVE_BYTES: where every recv() goes first */
-    char *emit;                           /* EMIT_BYTES: where every head is put together */
-    struct field *fields;                 /* HEAD_FIELDS_MAX: where every head is parsed to */
+    char *receive; /* RECEIVE_BYTES: where every recv() goes first */
+    char *emit;    /* EMIT_BYTES: where every head is put together */
+    struct field
+        *fields; /* 2 * HEAD_FIELDS_MAX: where every head is parsed to, then its trailers */
     const struct snap_settings *settings; /* as of now: they change with the configuration */
     struct http_budget *budget;
     bool is_receive_busy; /* somebody's bytes in receive are still in use */

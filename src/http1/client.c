@@ -133,6 +133,9 @@ static enum wait wait_when_flushed(const struct conn *c)
     if (c->state == IDLE) {
         return WAIT_IDLE;
     }
+    if (c->is_send_broken) {
+        return c->has_response ? WAIT_READ : WAIT_HEAD;
+    }
     if (!c->has_response) { /* the answer may take its time while the request is still coming */
         return c->body_out.is_done ? WAIT_HEAD : WAIT_NONE;
     }
@@ -146,6 +149,7 @@ static void conn_send_broke(struct conn *c)
     channel_drop_held(&c->channel);
     c->is_send_broken = true;
     c->channel.is_readable = true;
+    conn_wait(c, wait_when_flushed(c));
     loop_defer(conn_loop(c), &c->work, conn_on_work);
 }
 
@@ -197,8 +201,11 @@ static enum err stream_send_request(struct http_stream *s, const struct http_req
     emit_request_line(&w, r);
     bool has_length = emit_fields(&w, r->fields, r->field_n, r->body == HTTP_BODY_LENGTH);
     emit_framing(&w, r->body, r->body_n, has_length);
+    struct str te;
     if (c->is_upgrade) {
         wr_str(&w, STR("connection: upgrade\r\n"));
+    } else if (http_field_get(r->fields, r->field_n, FIELD_te, &te)) {
+        wr_str(&w, STR("connection: te\r\n")); /* RFC 9110 section 10.1.4 */
     }
     wr_str(&w, STR("\r\n"));
     if (w.bad) {
@@ -209,7 +216,8 @@ static enum err stream_send_request(struct http_stream *s, const struct http_req
         {w.start, wr_n(&w)}
     };
     int part_n = 1;
-    TRY(body_out_frame(&c->body_out, body, is_end, &frame, parts, &part_n));
+    struct str trailers = emit_trailers(&w, s->to_send.fields, s->to_send.n);
+    TRY(body_out_frame(&c->body_out, body, is_end, trailers, &frame, parts, &part_n));
     return conn_send(c, parts, part_n);
 }
 
@@ -228,7 +236,9 @@ static enum err stream_send_body(struct http_stream *s, struct str data, bool is
     struct body_frame frame;
     struct iovec parts[BODY_PARTS];
     int part_n = 0;
-    TRY(body_out_frame(&c->body_out, data, is_end, &frame, parts, &part_n));
+    struct wr w = wr_make(c->dialer->context->emit, EMIT_BYTES);
+    struct str trailers = emit_trailers(&w, s->to_send.fields, s->to_send.n);
+    TRY(body_out_frame(&c->body_out, data, is_end, trailers, &frame, parts, &part_n));
     c->must_finish = c->is_tunnel && is_end;
     if (part_n == 0) {
         conn_finish_if_due(c);
@@ -291,6 +301,17 @@ static const struct http_stream_ops stream_ops = {
 };
 
 /* ---- receiving ---- */
+
+/* The trailers of a body that is done, for the callback that says so. */
+static void trailers_take(struct conn *c)
+{
+    struct http1_context *x = c->dialer->context;
+    uint32_t n =
+        c->body_in.trailers.n == 0
+            ? 0
+            : h1_trailers_parse(c->body_in.trailers, x->fields + HEAD_FIELDS_MAX, HEAD_FIELDS_MAX);
+    c->stream.received = (struct http_trailers){x->fields + HEAD_FIELDS_MAX, n};
+}
 
 static struct http_response response_of(const struct conn *c, const struct h1_response *h)
 {
@@ -397,8 +418,10 @@ static bool conn_head(struct conn *c, struct str bytes, size_t head_n)
     }
     struct http_response response = response_of(c, &h);
     c->has_response = true;
+    c->seen_n = c->body_in.is_done ? 0 : rest.n; /* a part of the trailer section */
     c->is_keep_alive = h.is_keep_alive && h.body != H1_BODY_UNTIL_CLOSE;
     conn_wait(c, channel_is_flushed(&c->channel) ? WAIT_NONE : WAIT_WRITE);
+    trailers_take(c);
     c->is_calling = true;
     c->stream.events->on_response(&c->stream, &response, data, c->body_in.is_done);
     c->is_calling = false;
@@ -468,7 +491,7 @@ static bool step_body(struct conn *c)
     if (!c->is_pulled || c->body_in.is_done) {
         return false;
     }
-    enum err e = conn_more(c, 0, &bytes);
+    enum err e = conn_more(c, c->seen_n, &bytes);
     if (e == E_AGAIN) {
         return false;
     }
@@ -480,11 +503,13 @@ static bool step_body(struct conn *c)
         conn_invalid(c);
         return false;
     }
+    c->seen_n = c->body_in.is_done ? 0 : bytes.n; /* a part of the trailer section */
     if (data.n == 0 && !c->body_in.is_done) {
         return conn_settle(c, bytes);
     }
     c->is_pulled = false;
     conn_wait(c, channel_is_flushed(&c->channel) ? WAIT_NONE : WAIT_WRITE);
+    trailers_take(c);
     c->is_calling = true;
     c->stream.events->on_body(&c->stream, data, c->body_in.is_done);
     c->is_calling = false;

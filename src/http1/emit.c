@@ -34,6 +34,13 @@ bool emit_fields(struct wr *w, const struct field *fields, uint32_t n, bool has_
     return is_length_written;
 }
 
+struct str emit_trailers(struct wr *w, const struct field *fields, uint32_t n)
+{
+    char *start = w->p;
+    (void)emit_fields(w, fields, n, false);
+    return w->bad ? STR_EMPTY : str_make(start, (size_t)(w->p - start));
+}
+
 void emit_framing(struct wr *w, enum http_body body, uint64_t body_n, bool is_length_written)
 {
     switch (body) {

@@ -207,9 +207,10 @@ static enum err stream_send_response(struct http_stream *s, const struct http_re
         {w.start, wr_n(&w)}
     };
     int part_n = 1;
+    struct str trailers = emit_trailers(&w, s->to_send.fields, s->to_send.n);
     c->has_responded = true;
     c->owes_continue = false;
-    TRY(body_out_frame(&c->body_out, body, is_end, &frame, parts, &part_n));
+    TRY(body_out_frame(&c->body_out, body, is_end, trailers, &frame, parts, &part_n));
     enum err e = conn_send(c, parts, part_n);
     c->is_send_blocked = e == E_AGAIN;
     return e;
@@ -221,7 +222,9 @@ static enum err stream_send_body(struct http_stream *s, struct str data, bool is
     struct body_frame frame;
     struct iovec parts[BODY_PARTS];
     int part_n = 0;
-    TRY(body_out_frame(&c->body_out, data, is_end, &frame, parts, &part_n));
+    struct wr w = wr_make(c->server->context->emit, EMIT_BYTES);
+    struct str trailers = emit_trailers(&w, s->to_send.fields, s->to_send.n);
+    TRY(body_out_frame(&c->body_out, data, is_end, trailers, &frame, parts, &part_n));
     enum err e = part_n == 0 ? E_OK : conn_send(c, parts, part_n);
     c->is_send_blocked = e == E_AGAIN;
     return e;
@@ -303,6 +306,17 @@ static const struct http_stream_ops stream_ops = {
 
 /* ---- receiving ---- */
 
+/* The trailers of a body that is done, for the callback that says so. */
+static void trailers_take(struct conn *c)
+{
+    struct http1_context *x = c->server->context;
+    uint32_t n =
+        c->body_in.trailers.n == 0
+            ? 0
+            : h1_trailers_parse(c->body_in.trailers, x->fields + HEAD_FIELDS_MAX, HEAD_FIELDS_MAX);
+    c->stream.received = (struct http_trailers){x->fields + HEAD_FIELDS_MAX, n};
+}
+
 /* Answers what never became a request (or whose body broke) and closes. */
 static void conn_reject(struct conn *c, enum reason why)
 {
@@ -310,7 +324,6 @@ static void conn_reject(struct conn *c, enum reason why)
     http_answer_make(&answer, why, 0, STR_EMPTY, STR_EMPTY, (int64_t)(clock_wall() / USEC_PER_SEC));
     answer.response.is_last = true;
     c->has_responded = false;
-    c->is_head = false;
     enum err e = stream_send_response(&c->stream, &answer.response, answer.body, true);
     if (e == E_OK || e == E_AGAIN) {
         conn_close_gently(c);
@@ -327,6 +340,7 @@ static void conn_reject_head(struct conn *c, enum reason why, struct str start)
     }
     c->server->handler->on_rejected(c->server->handler, &c->peer, start, why);
     c->minor = 1;
+    c->is_head = false;
     conn_reject(c, why);
 }
 
@@ -431,8 +445,9 @@ static void conn_dispatch(struct conn *c, struct str bytes, size_t head_n, struc
     c->owes_continue = h.expects_continue && h.minor > 0 && data.n == 0 && !c->body_in.is_done;
     c->has_responded = c->is_pulled = c->is_send_blocked = false;
     c->scan = (struct h1_scan){0};
-    c->seen_n = 0;
+    c->seen_n = c->body_in.is_done ? 0 : rest->n; /* a part of the trailer section */
     c->stream = (struct http_stream){.ops = &stream_ops};
+    trailers_take(c);
     conn_enter(c, EXCHANGE);
     conn_wait(c, WAIT_NONE);
     c->is_calling = true;
@@ -465,10 +480,10 @@ static void conn_keep(struct conn *c, struct str rest)
     }
 }
 
-/* RFC 9112 section 3: when it is the request line that does not end, the target is too long. */
-static enum reason reason_of_excess(const struct conn *c)
+/* RFC 9112 section 3: when the request line alone is too much, the target is too long. */
+static enum reason reason_of_excess(struct str head)
 {
-    return c->scan.line_n == 0 ? REASON_target_too_long : REASON_head_too_large;
+    return str_find(head, '\r') > TARGET_BYTES_MAX ? REASON_target_too_long : REASON_head_too_large;
 }
 
 /* A step returns true when there may be more to do at once. */
@@ -481,7 +496,7 @@ static bool step_head(struct conn *c)
         return false;
     }
     if (e == E_LIMIT) {
-        conn_reject_head(c, reason_of_excess(c), channel_kept(&c->channel));
+        conn_reject_head(c, reason_of_excess(channel_kept(&c->channel)), channel_kept(&c->channel));
         return true;
     }
     if (e != E_OK) { /* between requests, or with half a head, nobody waits for an answer */
@@ -499,12 +514,12 @@ static bool step_head(struct conn *c)
         c->seen_n = bytes.n;
         if (c->state == IDLE) {
             conn_enter(c, HEAD);
-            conn_wait(c, WAIT_HEAD);
+            conn_wait(c, channel_is_flushed(&c->channel) ? WAIT_HEAD : WAIT_WRITE);
         }
         conn_keep(c, bytes);
         return c->state == HEAD;
     }
-    conn_reject_head(c, e == E_PROTO ? REASON_bad_request : reason_of_excess(c), bytes);
+    conn_reject_head(c, e == E_PROTO ? REASON_bad_request : reason_of_excess(bytes), bytes);
     conn_keep(c, STR_EMPTY);
     return true;
 }
@@ -527,7 +542,7 @@ static bool step_body(struct conn *c)
     if (!c->is_pulled || c->body_in.is_done) {
         return false;
     }
-    enum err e = conn_more(c, 0, &bytes);
+    enum err e = conn_more(c, c->seen_n, &bytes);
     if (e == E_AGAIN) {
         if (c->wait == WAIT_NONE && !c->is_tunnel) { /* the other side times a tunnel */
             conn_wait(c, WAIT_BODY);
@@ -550,11 +565,13 @@ static bool step_body(struct conn *c)
         body_broken(c, REASON_bad_request);
         return true;
     }
+    c->seen_n = c->body_in.is_done ? 0 : bytes.n; /* a part of the trailer section */
     if (c->wait == WAIT_BODY) {
         conn_wait(c, WAIT_NONE);
     }
     if (data.n > 0 || c->body_in.is_done) {
         c->is_pulled = false;
+        trailers_take(c);
         c->is_calling = true;
         c->stream.events->on_body(&c->stream, data, c->body_in.is_done);
         c->is_calling = false;
@@ -623,6 +640,22 @@ static void conn_on_work(struct deferred *d)
     conn_run(container_of(d, struct conn, work));
 }
 
+static enum wait wait_when_flushed(const struct conn *c)
+{
+    switch (c->state) {
+    case IDLE:
+        return WAIT_IDLE;
+    case HEAD:
+        return WAIT_HEAD;
+    case CLOSING:
+        return WAIT_LINGER;
+    case EXCHANGE: /* step_body() knows */
+    case DEAD:
+        break;
+    }
+    return WAIT_NONE;
+}
+
 static void conn_flush(struct conn *c)
 {
     enum err e = channel_flush(&c->channel);
@@ -634,7 +667,7 @@ static void conn_flush(struct conn *c)
         conn_abort(c, REASON_client_abort, false);
         return;
     }
-    conn_wait(c, c->state == IDLE ? WAIT_IDLE : c->state == CLOSING ? WAIT_LINGER : WAIT_NONE);
+    conn_wait(c, wait_when_flushed(c));
     if (c->is_send_blocked && c->stream.events != NULL) {
         c->is_send_blocked = false;
         c->is_calling = true;

@@ -33,8 +33,9 @@ struct exchange {
     struct route_match match;     /* match.segment is held */
     const struct snap_backend *backend;
     struct upstream_pick pick;
-    struct str first_body; /* kept piece of the request body */
-    bool is_first_body_kept;
+    struct str first_body;   /* kept piece of the request body */
+    bool is_first_body_kept; /* not with trailers: these are gone when a retry needs them */
+    bool takes_trailers;     /* the client */
     bool is_first_end;       /* first_body is the whole body */
     bool is_request_ended;   /* the client has sent all */
     bool is_request_started; /* body bytes beyond first_body have gone upstream */
@@ -244,6 +245,16 @@ static void exchange_answer(struct exchange *x, enum reason why)
     exchange_answer_with(x, why, 0, STR_EMPTY);
 }
 
+/* ---- trailers ---- */
+
+/* What came behind one side's body goes behind the other's. */
+static void trailers_pass(struct exchange *x, const struct http_stream *from,
+                          struct http_stream *to)
+{
+    struct field *room = x->proxy->fields + HEAD_FIELDS_MAX + FORWARD_ADDED_MAX;
+    to->to_send = forward_trailers(&from->received, room);
+}
+
 /* ---- upstream ---- */
 
 static enum reason reason_of_open(enum err e)
@@ -266,6 +277,7 @@ static enum err exchange_send(struct exchange *x)
     out.fields = x->proxy->fields;
     out.field_n = forward_request_fields(&x->request, &x->origin, global_of(x->proxy),
                                          exchange_id(x), &text, x->proxy->fields);
+    trailers_pass(x, x->client, x->upstream);
     return x->upstream->ops->send_request(x->upstream, &out, x->first_body, x->is_first_end);
 }
 
@@ -373,6 +385,9 @@ static void upstream_on_response(struct http_stream *s, const struct http_respon
     upstream_report(&x->pick, UPSTREAM_ANSWERED, x->header);
     x->status = x->upstream_status = r->status;
     x->body_bytes = x->upstream_bytes = body.n;
+    if (is_end && x->takes_trailers) {
+        trailers_pass(x, s, x->client);
+    }
     enum err e = x->client->ops->send_response(x->client, &out, body, is_end);
     if (e == E_LIMIT) { /* the head alone is too large to be passed on: nothing of it went */
         exchange_answer(x, REASON_upstream_invalid);
@@ -391,6 +406,9 @@ static void upstream_on_body(struct http_stream *s, struct str data, bool is_end
     struct exchange *x = s->owner;
     x->body_bytes += data.n;
     x->upstream_bytes += data.n;
+    if (is_end && x->takes_trailers) {
+        trailers_pass(x, s, x->client);
+    }
     response_went(x, x->client->ops->send_body(x->client, data, is_end), is_end);
 }
 
@@ -450,6 +468,9 @@ static void client_on_body(struct http_stream *s, struct str data, bool is_end)
     if (is_body_too_large(x)) {
         refuse_body(x);
         return;
+    }
+    if (is_end) {
+        trailers_pass(x, s, x->upstream);
     }
     enum err e = x->upstream->ops->send_body(x->upstream, data, is_end);
     if (e == E_OK && !is_end) {
@@ -523,7 +544,7 @@ static void request_copy(struct exchange *x, const struct http_request *r, struc
 static struct exchange *exchange_new(struct proxy *p, struct http_stream *s,
                                      const struct http_request *r, struct str body, bool is_end)
 {
-    bool is_body_kept = body.n <= BODY_KEPT_MAX;
+    bool is_body_kept = body.n <= BODY_KEPT_MAX && s->received.n == 0;
     size_t block_bytes;
     size_t need = sizeof(struct exchange) + r->field_n * sizeof(struct field) + r->head.n +
                   (is_body_kept ? body.n : 0);
@@ -545,6 +566,7 @@ static struct exchange *exchange_new(struct proxy *p, struct http_stream *s,
     p->budget->used += block_bytes;
     request_copy(x, r, body);
     forward_origin_find(&x->request, global_of(p), &x->origin);
+    x->takes_trailers = forward_takes_trailers(&x->request);
     if (!forward_may_upgrade(x->request.upgrade)) {
         x->request.upgrade = STR_EMPTY;
     }
@@ -673,7 +695,7 @@ static void proxy_on_rejected(struct http_handler *h, const struct http_peer *pe
 enum err proxy_init(struct proxy *p)
 {
     p->handler = (struct http_handler){proxy_on_request, proxy_on_rejected};
-    p->fields = mem_calloc(HEAD_FIELDS_MAX + FORWARD_ADDED_MAX, sizeof(struct field));
+    p->fields = mem_calloc(2 * HEAD_FIELDS_MAX + FORWARD_ADDED_MAX, sizeof(struct field));
     list_init(&p->exchanges);
     if (p->fields == NULL) {
         return E_NOMEM;

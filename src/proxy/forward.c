@@ -189,6 +189,9 @@ static void add_forwarded(const struct http_request *r, const struct forward_ori
         add(out, n, FIELD_x_original_forwarded_for, STR("X-Original-Forwarded-For"),
             origin->forwarded_for);
     }
+    if (forward_takes_trailers(r)) {
+        add(out, n, FIELD_te, STR("TE"), STR("trailers"));
+    }
     if (r->upgrade.n > 0) {
         add(out, n, FIELD_upgrade, STR("Upgrade"), r->upgrade);
     }
@@ -257,4 +260,21 @@ bool forward_may_upgrade(struct str upgrade)
         }
     }
     return true;
+}
+
+struct http_trailers forward_trailers(const struct http_trailers *in, struct field *out)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < in->n; i++) {
+        if (in->fields[i].id == FIELD_OTHER && !is_disguised(&in->fields[i])) {
+            out[n++] = in->fields[i];
+        }
+    }
+    return (struct http_trailers){out, n};
+}
+
+bool forward_takes_trailers(const struct http_request *r)
+{
+    struct str te;
+    return http_field_get(r->fields, r->field_n, FIELD_te, &te) && h1_list_has(te, STR("trailers"));
 }

@@ -2,10 +2,10 @@
  * Private to proxy/. RFC 9110 section 7.6; the added ones as ingress-nginx sends them. */
 #pragma once
 
-#include "http/message.h"
+#include "http/stream.h"
 #include "snapshot/schema.h"
 
-enum { FORWARD_ADDED_MAX = 12, REQUEST_ID_BYTES = 32 };
+enum { FORWARD_ADDED_MAX = 13, REQUEST_ID_BYTES = 32 };
 
 /* Where a request really comes from: the connection's peer or, when that is a trusted proxy, what
  * it says in X-Forwarded-*. The strs point into the request. */
@@ -35,3 +35,8 @@ uint32_t forward_response_fields(const struct http_response *r, struct field *ou
 /* False when one of the protocols is HTTP/2 or TLS: a tunnel of these would lead requests past us
  * (h2c smuggling); RFC 9110 section 7.8 lets us ignore Upgrade. */
 bool forward_may_upgrade(struct str upgrade);
+/* Those of the trailers that may go on: none that frames, routes or is ours to say. out has room
+ * for in->n. RFC 9110 section 6.5.1. */
+struct http_trailers forward_trailers(const struct http_trailers *in, struct field *out);
+/* True when TE says that trailers are welcome: RFC 9110 section 10.1.4. */
+bool forward_takes_trailers(const struct http_request *r);

@@ -108,6 +108,16 @@ struct h1_chunked {
 /* Consumes bytes from *p up to the next run of data. E_OK: *ret_data is such a run (maybe empty at
  * the end of the body: then c->state is H1_CHUNK_DONE and *p stands behind the last byte of the
  * message); E_AGAIN: all of *p is consumed, no data in it; E_PROTO: malformed (CHUNK_LINE_BYTES_MAX
- * and TRAILER_BYTES_MAX included). Trailer fields are checked and dropped. */
+ * and TRAILER_BYTES_MAX included). Trailer fields are checked and passed over. */
 enum err h1_chunked_next(struct h1_chunked *c, struct str *p, struct str *ret_data,
                          enum h1_fault *ret_fault);
+
+/* The trailer section of a body that has just become H1_CHUNK_DONE at behind: its bytes, the blank
+ * line included, as far as they lie in the same memory, which reaches back to start; else empty. */
+struct str h1_chunked_trailers(const struct h1_chunked *c, const char *start, const char *behind);
+/* Takes a body that stands in its trailer section back to where that begins, so that the section
+ * can be had in one piece when more has come; *p grows to the left. False when it does not begin in
+ * this memory, which reaches back to start. */
+bool h1_chunked_rewind(struct h1_chunked *c, const char *start, struct str *p);
+/* The fields of a trailer section. Returns how many; 0 for what is malformed or too many. */
+uint32_t h1_trailers_parse(struct str section, struct field *fields, uint32_t field_max);

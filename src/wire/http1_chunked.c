@@ -156,3 +156,31 @@ enum err h1_chunked_next(struct h1_chunked *c, struct str *p, struct str *ret_da
     *ret_data = (struct str){p->p, 0};
     return E_OK;
 }
+
+struct str h1_chunked_trailers(const struct h1_chunked *c, const char *start, const char *behind)
+{
+    bool is_whole = c->state == H1_CHUNK_DONE && c->line_n <= (size_t)(behind - start);
+    return is_whole ? str_make(behind - c->line_n, c->line_n) : STR_EMPTY;
+}
+
+bool h1_chunked_rewind(struct h1_chunked *c, const char *start, struct str *p)
+{
+    if (c->state != H1_CHUNK_TRAILER || c->line_n > (size_t)(p->p - start)) {
+        return false;
+    }
+    *p = str_make(p->p - c->line_n, p->n + c->line_n);
+    c->line_n = 0;
+    c->place = AT_START;
+    return true;
+}
+
+uint32_t h1_trailers_parse(struct str section, struct field *fields, uint32_t field_max)
+{
+    struct h1_facts facts = {0};
+    if (!h1_has_end(section.p, section.n) ||
+        h1_fields_parse(section.p, section.p + section.n, fields, field_max, &facts) !=
+            H1_FAULT_NONE) {
+        return 0;
+    }
+    return facts.field_n;
+}

@@ -25,8 +25,9 @@ static void every_reason_has_an_answer(void **state)
 {
     (void)state;
     for (int r = 1; r < REASONS_N; r++) {
-        static const struct str accepts[] = {STR_INIT(""), STR_INIT("application/json")};
-        for (size_t i = 0; i < 2; i++) {
+        static const struct str accepts[] = {STR_INIT(""), STR_INIT("application/json"),
+                                             STR_INIT("text/html")};
+        for (size_t i = 0; i < 3; i++) {
             struct http_answer a;
             http_answer_make(&a, (enum reason)r, 400, accepts[i], STR_EMPTY, NOW);
             assert_true(a.body.n > 0 && a.body.n <= ANSWER_BODY_MAX);
@@ -51,29 +52,33 @@ static void the_status_is_the_reasons_own_or_the_given_one(void **state)
     assert_field(&a, "location", "/to");
 }
 
-static void json_is_sent_to_those_who_want_it(void **state)
+static void the_form_is_what_the_client_names_first(void **state)
 {
+    static const char json[] = "application/json", html[] = "text/html; charset=utf-8",
+                      text[] = "text/plain; charset=utf-8";
     static const struct {
         struct str accept;
-        bool is_json;
+        const char *type;
     } cases[] = {
-        {STR_INIT(""),                                  false},
-        {STR_INIT("*/*"),                               false},
-        {STR_INIT("application/json"),                  true },
-        {STR_INIT("Application/JSON; q=0.9"),           true },
-        {STR_INIT("text/html, application/json"),       false},
-        {STR_INIT("application/json, text/plain, */*"), true },
-        {STR_INIT("image/png,  application/json;x=y"),  true },
-        {STR_INIT("application/jsonp"),                 false},
-        {STR_INIT(",,,"),                               false},
+        {STR_INIT(""),                                  text},
+        {STR_INIT("*/*"),                               text},
+        {STR_INIT("application/json"),                  json},
+        {STR_INIT("Application/JSON; q=0.9"),           json},
+        {STR_INIT("text/html, application/json"),       html},
+        {STR_INIT("text/plain, text/html"),             text},
+        {STR_INIT("application/json, text/plain, */*"), json},
+        {STR_INIT("image/png,  application/json;x=y"),  json},
+        {STR_INIT("application/jsonp"),                 text},
+        {STR_INIT(",,,"),                               text},
     };
     (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct http_answer a;
         http_answer_make(&a, REASON_no_route, 0, cases[i].accept, STR_EMPTY, NOW);
-        assert_int_equal(a.body.p[0] == '{', cases[i].is_json);
-        assert_field(&a, "content-type",
-                     cases[i].is_json ? "application/json" : "text/plain; charset=utf-8");
+        assert_int_equal(a.body.p[0], cases[i].type == json   ? '{'
+                                      : cases[i].type == html ? '<'
+                                                              : '4');
+        assert_field(&a, "content-type", cases[i].type);
     }
 }
 
@@ -94,7 +99,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_reason_has_an_answer),
         cmocka_unit_test(the_status_is_the_reasons_own_or_the_given_one),
-        cmocka_unit_test(json_is_sent_to_those_who_want_it),
+        cmocka_unit_test(the_form_is_what_the_client_names_first),
         cmocka_unit_test(phrases),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -18,13 +18,13 @@ static enum err feed(struct body_in *b, const char *text, size_t step, char *ret
                      size_t *ret_rest)
 {
     char bytes[TEXT_MAX];
-    size_t n = strlen(text), data_n = 0;
+    size_t n = strlen(text), data_n = 0, held_n = 0;
     enum h1_fault fault = H1_FAULT_NONE;
     for (size_t at = 0; at < n && !b->is_done; at += step) {
         size_t piece = n - at < step ? n - at : step;
         struct str rest, data;
-        memcpy(bytes, text + at, piece);
-        rest = str_make(bytes, piece);
+        memcpy(bytes + held_n, text + at, piece); /* behind what was not taken yet */
+        rest = str_make(bytes, held_n + piece);
         enum err e = body_in_take(b, &rest, &data, &fault);
         if (e != E_OK) {
             assert_int_not_equal(fault, H1_FAULT_NONE);
@@ -33,6 +33,8 @@ static enum err feed(struct body_in *b, const char *text, size_t step, char *ret
         memcpy(ret_data + data_n, data.p, data.n);
         data_n += data.n;
         *ret_rest = n - at - piece + rest.n;
+        memmove(bytes, rest.p, rest.n);
+        held_n = rest.n;
     }
     ret_data[data_n] = '\0';
     return E_OK;
@@ -132,7 +134,7 @@ static const char *framed(struct body_out *b, const char *data, bool is_end)
     struct iovec parts[BODY_PARTS];
     int n = 0;
     size_t at = 0;
-    if (body_out_frame(b, str_from_cstr(data), is_end, &frame, parts, &n) != E_OK) {
+    if (body_out_frame(b, str_from_cstr(data), is_end, STR_EMPTY, &frame, parts, &n) != E_OK) {
         return "error";
     }
     assert_true(n <= BODY_PARTS);

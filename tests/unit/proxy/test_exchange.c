@@ -700,6 +700,46 @@ static void no_tunnel_for_http2(void **state)
     }
 }
 
+static void trailers_go_both_ways_where_they_are_welcome(void **state)
+{
+    static const char request[] = "POST / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\n"
+                                  "Connection: TE\r\nTransfer-Encoding: chunked\r\n\r\n"
+                                  "2\r\nhi\r\n0\r\nX-Sum: 42\r\nContent-Length: 9\r\n"
+                                  "X_Real_IP: 6.6.6.6\r\n\r\n";
+    static const char response[] = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+                                   "2\r\nok\r\n0\r\nX-Took: 7\r\nHost: evil\r\n\r\n";
+    struct rig *r = *state;
+    rig_set_endpoints(r, 1);
+    for (size_t cut = 1; cut < sizeof(request) - 1; cut++) {
+        int i, c = rig_client(r);
+        rig_send_n(r, c, request, cut);
+        rig_send(r, c, request + cut);
+        int u = rig_accept_any(r, &i);
+        const char *seen = rig_recv(r, u);
+        assert_has(seen, "TE: trailers\r\n");
+        assert_has(seen, "connection: te\r\n");
+        assert_has(seen, "\r\n0\r\nX-Sum: 42\r\n\r\n");
+        size_t at = cut % (sizeof(response) - 2) + 1;
+        rig_send_n(r, u, response, at);
+        rig_send(r, u, response + at);
+        assert_has(rig_recv(r, c), "\r\n0\r\nX-Took: 7\r\n\r\n");
+        assert_false(rig_is_closed(r, c));
+        close(u);
+        close(c);
+        rig_run(r);
+    }
+    int i, c = rig_client(r);
+    rig_send(r, c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"); /* does not say that it takes them */
+    int u = rig_accept_any(r, &i);
+    (void)rig_recv(r, u);
+    rig_send(r, u, response);
+    const char *got = rig_recv(r, c);
+    assert_has(got, "\r\n0\r\n\r\n");
+    assert_has_not(got, "X-Took");
+    close(u);
+    close(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -741,6 +781,8 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(expectations_that_cannot_be_met_get_417, setup, teardown),
         cmocka_unit_test_setup_teardown(no_tunnel_for_http2, setup, teardown),
+        cmocka_unit_test_setup_teardown(trailers_go_both_ways_where_they_are_welcome, setup,
+                                        teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
