@@ -19,7 +19,7 @@ FOR_ONE_HOP = {"connection", "keep-alive", "proxy-connection", "te", "upgrade", 
                "proxy-authorization", "proxy-authenticate", "expect", "proxy"}
 # What a proxy may say there for itself.
 FOR_NEXT_HOP = {("connection", "keep-alive"), ("connection", "close"), ("connection", "upgrade"),
-                ("upgrade", "websocket")}
+                ("upgrade", "websocket"), ("connection", "te"), ("te", "trailers")}
 
 
 class Breach(ValueError):
@@ -60,6 +60,9 @@ class Seen:
         spoofed = [name for name in names if "_" in name and name.replace("_", "-") in GUARDED]
         if spoofed:
             raise Breach(f"underscored {spoofed}")
+        for name in {"te", "upgrade"}.intersection(names):  # RFC 9110 sections 7.8 and 10.1.4
+            if name not in self.get("connection", "").lower():
+                raise Breach(f"{name} that Connection does not name")
         for name in FOR_ONE_HOP.intersection(names):
             if (name, self.get(name).lower()) not in FOR_NEXT_HOP:
                 raise Breach(f"hop-by-hop field {name}: {self.get(name)}")
