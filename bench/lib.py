@@ -4,6 +4,7 @@ Everything runs on the loopback and is bounded in count and time; processes are 
 """
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -28,9 +29,16 @@ def say(text):
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """Below the range that outgoing connections take theirs from: thousands of them are opened."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                s.bind(("0.0.0.0", port))
+                return port
+            except OSError:
+                pass
 
 
 def tree(pid):
