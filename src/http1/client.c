@@ -577,6 +577,7 @@ static bool conn_connected(struct conn *c)
     stats_add(&c->dialer->stats->upstream_connects, 1);
     c->state = c->has_stream ? BUSY : IDLE;
     c->stream.connected = clock_monotonic(); /* the tick's time is too coarse for durations */
+    conn_wait(c, wait_when_flushed(c));
     c->base.events->on_connected(&c->base);
     return c->state != DEAD;
 }
@@ -617,7 +618,7 @@ static void conn_on_event(struct watch *w, uint32_t events)
     if ((events & (EPOLLRDHUP | EPOLLERR | EPOLLHUP)) != 0) {
         c->channel.has_hangup = true;
     }
-    if ((events & EPOLLOUT) != 0) {
+    if ((events & EPOLLOUT) != 0 && !channel_is_flushed(&c->channel)) {
         conn_flush(c);
     }
     conn_run(c);

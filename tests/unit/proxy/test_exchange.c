@@ -740,6 +740,28 @@ static void trailers_go_both_ways_where_they_are_welcome(void **state)
     close(c);
 }
 
+static void interim_responses_go_to_those_who_know_them(void **state)
+{
+    struct rig *r = *state;
+    rig_set_endpoints(r, 1);
+    for (int minor = 0; minor <= 1; minor++) {
+        int i, c = rig_client(r);
+        rig_send(r, c,
+                 minor == 0 ? "GET / HTTP/1.0\r\nHost: a\r\n\r\n"
+                            : "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        int u = rig_accept_any(r, &i);
+        assert_has(rig_recv(r, u), "GET / ");
+        rig_send(r, u, "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n");
+        assert_string_equal(rig_recv(r, c),
+                            minor == 0 ? "" : "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n");
+        rig_send(r, u, RESPONSE);
+        assert_has(rig_recv(r, c), "HTTP/1.1 200 OK\r\n");
+        close(u);
+        close(c);
+        rig_run(r);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -782,6 +804,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(expectations_that_cannot_be_met_get_417, setup, teardown),
         cmocka_unit_test_setup_teardown(no_tunnel_for_http2, setup, teardown),
         cmocka_unit_test_setup_teardown(trailers_go_both_ways_where_they_are_welcome, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(interim_responses_go_to_those_who_know_them, setup,
                                         teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
