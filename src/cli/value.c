@@ -106,9 +106,10 @@ static enum err parse_duration(const struct cli_option *o, struct str text, uint
         return refuse(error, "a time is a number and a unit (us, ms, s, m, h), as 30s or 1m30s");
     }
     if (value < o->low || value > o->high) {
-        buf_addf(error, "it must be from %llus to %llus",
-                 (unsigned long long)(o->low / USEC_PER_SEC),
-                 (unsigned long long)(o->high / USEC_PER_SEC));
+        bool is_whole = o->low % USEC_PER_SEC == 0; /* else some milliseconds */
+        buf_addf(error, "it must be from %llu%s to %llus",
+                 (unsigned long long)(o->low / (is_whole ? USEC_PER_SEC : USEC_PER_MS)),
+                 is_whole ? "s" : "ms", (unsigned long long)(o->high / USEC_PER_SEC));
         return E_PROTO;
     }
     *ret = value;

@@ -329,13 +329,14 @@ static bool is_idempotent(struct str method)
 /* May the request go to another endpoint? Everything that was sent must still be here, and either
  * nothing of it was processed, or the connection was a kept-alive one and doing it twice does no
  * harm: RFC 9110 section 9.2.2, RFC 9112 section 9.3.1. */
-static bool can_retry(const struct exchange *x, bool is_unsent)
+static bool can_retry(const struct exchange *x, enum reason why, bool is_unsent)
 {
     if (x->has_responded || x->is_request_started || x->tries >= UPSTREAM_TRIES_MAX ||
         (!x->is_first_body_kept && x->first_body.n > 0)) {
         return false;
     }
-    return is_unsent || (x->pick.is_reused && is_idempotent(x->request.method));
+    return is_unsent ||
+           (x->pick.is_reused && why == REASON_upstream_reset && is_idempotent(x->request.method));
 }
 
 static void upstream_on_closed(struct http_stream *s, enum reason why, bool is_unsent)
@@ -344,7 +345,7 @@ static void upstream_on_closed(struct http_stream *s, enum reason why, bool is_u
     struct stats_page *stats = x->proxy->stats;
     upstream_report(&x->pick, upstream_outcome_of(why), clock_monotonic() - x->upstream_began);
     x->upstream = NULL;
-    if (can_retry(x, is_unsent)) {
+    if (can_retry(x, why, is_unsent)) {
         stats_add(&stats->upstream_retries, 1);
         exchange_try(x, x->pick.is_reused);
     } else if (x->has_responded) {
