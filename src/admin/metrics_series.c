@@ -42,7 +42,7 @@ static const struct family families[] = {
     {NGINX("response_duration_seconds"),
      "From the choice of an endpoint to the end of its response.",                                               KIND_DURATION, AT(response)     },
     {NGINX("request_size"),              "Bytes of requests, head and body.",                                    KIND_SIZE,     AT(request_size) },
-    {NGINX("response_size"),             "Bytes of response bodies.",                                   KIND_SIZE,     AT(response_size)},
+    {NGINX("response_size"),             "Bytes of response bodies.",                                            KIND_SIZE,     AT(response_size)},
     {NGINX("bytes_sent"),                "As response_size, for old dashboards; without buckets.",               KIND_BYTES,
      AT(response_size)                                                                                                                           },
     {"lintel_route_answers_total",
@@ -327,16 +327,16 @@ static const struct {
     size_t offset;
 } totals[] = {
     {"lintel_request_duration_seconds",
-     "From the first byte of a request to the last of its response, all routes.",       false,
-     AT(duration)                                                                                               },
+     "From the first byte of a request to the last of its response, all routes.",      false,
+     AT(duration)                                                                                              },
     {"lintel_upstream_connect_duration_seconds",
-     "Connecting to endpoints; 0 on a kept-alive connection.",                          false, AT(connect)      },
+     "Connecting to endpoints; 0 on a kept-alive connection.",                         false, AT(connect)      },
     {"lintel_upstream_header_duration_seconds",
-     "From the choice of an endpoint to its response head.",                            false, AT(header)       },
+     "From the choice of an endpoint to its response head.",                           false, AT(header)       },
     {"lintel_upstream_response_duration_seconds",
-     "From the choice of an endpoint to the end of its response.",                      false, AT(response)     },
-    {"lintel_request_size_bytes",                 "Bytes of requests, head and body.",  true,  AT(request_size) },
-    {"lintel_response_size_bytes",                "Bytes of response bodies.", true,  AT(response_size)},
+     "From the choice of an endpoint to the end of its response.",                     false, AT(response)     },
+    {"lintel_request_size_bytes",                 "Bytes of requests, head and body.", true,  AT(request_size) },
+    {"lintel_response_size_bytes",                "Bytes of response bodies.",         true,  AT(response_size)},
 };
 
 static void emit_region(struct buf *out, const struct stats_area *stats, const char *name,

@@ -53,7 +53,8 @@ static void test_services(void **state)
     assert_dump(s, SNAPSHOT_DUMP_JSON,
                 "{\"generation\":2,\"base_generation\":1,\"bytes\":216,\"shards\":["
                 "{\"kind\":\"service\",\"key\":\"n/s/80\",\"bytes\":104,\"is_deleted\":false,"
-                "\"namespace\":\"n\",\"name\":\"s\",\"port\":\"80\",\"status\":\"ok\",\"balance\":\"round_robin\","
+                "\"namespace\":\"n\",\"name\":\"s\",\"port\":\"80\",\"status\":\"ok\",\"balance\":"
+                "\"round_robin\","
                 "\"endpoints\":[{\"address\":\"10.7.0.1\",\"port\":8080,\"weight\":1}]},"
                 "{\"kind\":\"service\",\"key\":\"n/z/80\",\"bytes\":32,\"is_deleted\":true}]}\n");
     assert_dump(s, SNAPSHOT_DUMP_TEXT,
@@ -193,11 +194,8 @@ static void test_state(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_services),
-        cmocka_unit_test(test_global),
-        cmocka_unit_test(test_host),
-        cmocka_unit_test(test_nothing),
-        cmocka_unit_test(test_state),
+        cmocka_unit_test(test_services), cmocka_unit_test(test_global), cmocka_unit_test(test_host),
+        cmocka_unit_test(test_nothing),  cmocka_unit_test(test_state),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
