@@ -6,7 +6,7 @@ import socket
 import statistics
 import time
 
-from .client import Client
+from .client import Client, request_bytes
 
 
 def connect(port, receive_bytes=None):
@@ -75,6 +75,18 @@ def read_to_end(sock):
         while piece := sock.recv(65536):
             data += piece
     return data
+
+
+def ask(sock, host, target="/"):
+    """One request on a connection of a crowd."""
+    sock.sendall(request_bytes(target=target, host=host))
+    return read_response(sock)
+
+
+def read_response(sock):
+    client = Client.__new__(Client)
+    client.socket, client.unread = sock, b""
+    return client.read_response()
 
 
 def latency(port, host, n=40, target="/", between=None):

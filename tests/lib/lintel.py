@@ -70,7 +70,8 @@ def command(*arguments, check=None, stdin=None, timeout=120):
 class Lintel:
     """One running `lintel run`."""
 
-    def __init__(self, manifests, scratch, *arguments, workers=1, access_log="json"):
+    def __init__(self, manifests, scratch, *arguments, workers=1, access_log="json",
+                 descriptors=None):
         self.manifests, self.scratch = manifests, str(scratch)
         self.port, self.health_port = free_port(), free_port()
         self.arguments = ["--manifests", manifests.path, "--bind-address", "127.0.0.1",
@@ -78,6 +79,8 @@ class Lintel:
                           "--healthz-port", self.health_port, "--workers", workers,
                           "--access-log", access_log, *arguments]
         self.worker_n = workers
+        self.prefix = [] if descriptors is None else [
+            "prlimit", f"--nofile={descriptors}:{descriptors}"] # and becomes lintel, by exec
         self.child = None
         self.expects_death = False
 
@@ -86,7 +89,7 @@ class Lintel:
     def start(self, wait=True):
         with open(self.path("stdout"), "ab") as out, open(self.path("stderr"), "ab") as err:
             self.child = subprocess.Popen(
-                [LINTEL, "run", *map(str, self.arguments)], stdin=subprocess.DEVNULL, stdout=out,
+                [*self.prefix, LINTEL, "run", *map(str, self.arguments)], stdin=subprocess.DEVNULL, stdout=out,
                 stderr=err, env=environment(), start_new_session=True)
         if wait:
             self.wait_ready()
