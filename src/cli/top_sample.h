@@ -15,7 +15,8 @@ enum { TOP_CLASSES_N = 6, TOP_BUCKETS_MAX = 32, TOP_BYTES_MAX = 64 << 20 };
     X(lag_most_us)                                                                                 \
     X(requests)                                                                                    \
     X(in_flight)                                                                                   \
-    X(bytes_in) X(bytes_out) X(retries) X(connections_active) X(connections_idle) X(upstream_busy) \
+    X(bytes_in)                                                                                    \
+    X(bytes_out) X(retries) X(connections_active) X(connections_idle) X(upstream_busy)             \
         X(upstream_idle) X(upstream_ejected) X(routes_left_out)
 
 enum top_scalar {

@@ -216,6 +216,15 @@ static enum err stream_send_response(struct http_stream *s, const struct http_re
     return e;
 }
 
+/* Half of a tunnel has ended: pass it on behind the last byte. */
+static void conn_finish_if_due(struct conn *c)
+{
+    if (c->is_tunnel && c->body_out.is_done && !c->is_finished && channel_is_flushed(&c->channel)) {
+        c->is_finished = true;
+        c->channel.transport.ops->finish(&c->channel.transport);
+    }
+}
+
 static enum err stream_send_body(struct http_stream *s, struct str data, bool is_end)
 {
     struct conn *c = conn_of_stream(s);
@@ -227,6 +236,7 @@ static enum err stream_send_body(struct http_stream *s, struct str data, bool is
     TRY(body_out_frame(&c->body_out, data, is_end, trailers, &frame, parts, &part_n));
     enum err e = part_n == 0 ? E_OK : conn_send(c, parts, part_n);
     c->is_send_blocked = e == E_AGAIN;
+    conn_finish_if_due(c);
     return e;
 }
 
@@ -544,7 +554,8 @@ static bool step_body(struct conn *c)
     }
     enum err e = conn_more(c, c->seen_n, &bytes);
     if (e == E_AGAIN) {
-        if (c->wait == WAIT_NONE && !c->is_tunnel) { /* the other side times a tunnel */
+        /* The other side times a tunnel, as long as it takes part. */
+        if (c->wait == WAIT_NONE && (!c->is_tunnel || c->body_out.is_done)) {
             conn_wait(c, WAIT_BODY);
         }
         return false;
@@ -668,6 +679,7 @@ static void conn_flush(struct conn *c)
         return;
     }
     conn_wait(c, wait_when_flushed(c));
+    conn_finish_if_due(c);
     if (c->is_send_blocked && c->stream.events != NULL) {
         c->is_send_blocked = false;
         c->is_calling = true;

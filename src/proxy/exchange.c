@@ -40,6 +40,7 @@ struct exchange {
     bool is_request_ended;   /* the client has sent all */
     bool is_request_started; /* body bytes beyond first_body have gone upstream */
     bool has_responded;      /* the response head is on its way to the client */
+    bool is_response_ended;  /* a tunnel whose endpoint has ended its half */
     uint8_t tries;
     uint16_t status, upstream_status;
     enum reason reason;
@@ -363,7 +364,9 @@ static void response_went(struct exchange *x, enum err e, bool is_end)
                      e == E_CLOSED || e == E_SYS ? REASON_client_abort : REASON_upstream_invalid);
         return;
     }
-    if (is_end) {
+    if (is_end && x->upstream_status == 101 && !x->is_request_ended) {
+        x->is_response_ended = true; /* the client may go on with its half */
+    } else if (is_end) {
         exchange_end(x);
     } else if (e == E_OK) {
         x->upstream->ops->pull(x->upstream);
@@ -474,7 +477,9 @@ static void client_on_body(struct http_stream *s, struct str data, bool is_end)
         trailers_pass(x, s, x->upstream);
     }
     enum err e = x->upstream->ops->send_body(x->upstream, data, is_end);
-    if (e == E_OK && !is_end) {
+    if (is_end && x->is_response_ended) {
+        exchange_end(x);
+    } else if (e == E_OK && !is_end) {
         x->client->ops->pull(x->client);
     } else if (e != E_OK && e != E_AGAIN) {
         if (x->has_responded) {
@@ -488,7 +493,9 @@ static void client_on_body(struct http_stream *s, struct str data, bool is_end)
 static void client_on_writable(struct http_stream *s)
 {
     struct exchange *x = s->owner;
-    x->upstream->ops->pull(x->upstream);
+    if (!x->is_response_ended) {
+        x->upstream->ops->pull(x->upstream);
+    }
 }
 
 static void client_on_closed(struct http_stream *s, enum reason why, bool is_unsent)

@@ -762,6 +762,27 @@ static void interim_responses_go_to_those_who_know_them(void **state)
     }
 }
 
+static void either_half_of_a_tunnel_may_end_first(void **state)
+{
+    struct rig *r = *state;
+    int i, c = rig_client(r);
+    rig_send(r, c, "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n");
+    int u = rig_accept_any(r, &i);
+    (void)rig_recv(r, u);
+    rig_send(r, u, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\nlast words");
+    assert_int_equal(shutdown(u, SHUT_WR), 0);
+    assert_has(rig_recv(r, c), "last words");
+    assert_true(rig_is_closed(r, c));
+    rig_send(r, c, "still here");
+    assert_string_equal(rig_recv(r, u), "still here");
+    assert_int_equal(stats_get(&rig_stats(r)->requests), 0);
+    close(c);
+    assert_true(rig_is_closed(r, u));
+    assert_int_equal(stats_get(&rig_stats(r)->requests), 1);
+    assert_int_equal(stats_get(&rig_stats(r)->upstream_busy), 0);
+    close(u);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -807,6 +828,7 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(interim_responses_go_to_those_who_know_them, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(either_half_of_a_tunnel_may_end_first, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
