@@ -8,52 +8,18 @@
  * for the log. The first piece of a small body is kept too, so that a request that was never sent
  * can go elsewhere whatever its method. The response passes through without being kept. Ends in
  * exactly one place, exchange_end(), which logs, counts and frees. */
-#include "proxy/proxy.h"
+#include "proxy/exchange.h"
 
 #include "base/limits.h"
 #include "base/mem.h"
 #include "filter/filter.h"
 #include "http/answer.h"
 #include "proxy/block.h"
-#include "proxy/forward.h"
-#include "route/match.h"
 #include "route/query.h"
 
 #include <sys/random.h>
 
 enum { BODY_KEPT_MAX = 16 * 1024 };
-
-struct exchange {
-    struct proxy *proxy;
-    struct list link;
-    size_t block_bytes;
-    struct http_stream *client;   /* NULL once released */
-    struct http_stream *upstream; /* NULL while there is none */
-    struct http_request request;  /* in our memory */
-    struct route_match match;     /* match.segment is held */
-    const struct snap_backend *backend;
-    struct upstream_pick pick;
-    struct str first_body;   /* kept piece of the request body */
-    bool is_first_body_kept; /* not with trailers: these are gone when a retry needs them */
-    bool takes_trailers;     /* the client */
-    bool is_first_end;       /* first_body is the whole body */
-    bool is_request_ended;   /* the client has sent all */
-    bool is_request_started; /* body bytes beyond first_body have gone upstream */
-    bool has_responded;      /* the response head is on its way to the client */
-    bool is_response_ended;  /* a tunnel whose endpoint has ended its half */
-    uint8_t tries;
-    uint16_t status, upstream_status;
-    enum reason reason;
-    struct ip upstream_ip;
-    uint16_t upstream_port;
-    struct forward_origin origin;
-    usec_t began, upstream_began;
-    usec_t connect, header; /* of the last try, from upstream_began */
-    uint64_t request_bytes, request_body_bytes, body_bytes, upstream_bytes;
-    char request_id[REQUEST_ID_BYTES];
-    size_t request_id_n; /* 0: the client's is in the request */
-    struct str client_request_id;
-};
 
 static const struct http_stream_events client_events, upstream_events;
 
@@ -92,11 +58,6 @@ static bool is_request_id(struct str s)
     return s.n > 0 && s.n <= 128;
 }
 
-static struct str exchange_id(struct exchange *x)
-{
-    return x->request_id_n == 0 ? x->client_request_id : str_make(x->request_id, x->request_id_n);
-}
-
 static void exchange_id_set(struct exchange *x)
 {
     if (http_field_get(x->request.fields, x->request.field_n, FIELD_x_request_id,
@@ -113,95 +74,13 @@ static void exchange_id_set(struct exchange *x)
 
 /* ---- the end ---- */
 
-static void count_status(struct stats_page *stats, uint16_t status)
-{
-    stats_value *const classes[] = {&stats->responses_1xx, &stats->responses_2xx,
-                                    &stats->responses_3xx, &stats->responses_4xx,
-                                    &stats->responses_5xx};
-    if (status >= 100 && status < 600) {
-        stats_add(classes[status / 100 - 1], 1);
-    }
-}
-
-static void exchange_log(struct exchange *x, usec_t now)
-{
-    struct proxy *p = x->proxy;
-    if (p->log->format == ACCESS_LOG_OFF) {
-        return;
-    }
-    const struct http_request *r = &x->request;
-    struct access_entry e = {
-        .client = x->origin.client,
-        .method = r->method,
-        .target = r->target,
-        .authority = r->authority,
-        .request_id = exchange_id(x),
-        .version = r->version,
-        .status = x->status == 0 ? 499 : x->status,
-        .request_bytes = x->request_bytes,
-        .body_bytes = x->body_bytes,
-        .duration = now - x->began,
-        .has_upstream = x->tries > 0,
-        .upstream_ip = x->upstream_ip,
-        .upstream_port = x->upstream_port,
-        .upstream_status = x->upstream_status,
-        .upstream_bytes = x->upstream_bytes,
-        .upstream_duration = x->tries > 0 ? now - x->upstream_began : 0,
-        .reason = x->reason,
-    };
-    (void)http_field_get(r->fields, r->field_n, FIELD_referer, &e.referer);
-    (void)http_field_get(r->fields, r->field_n, FIELD_user_agent, &e.user_agent);
-    if (x->match.route != NULL) {
-        e.route_namespace = snap_str_get(x->match.host, x->match.route->owner_namespace);
-        e.route_name = snap_str_get(x->match.host, x->match.route->owner_name);
-    }
-    if (x->backend != NULL) {
-        e.upstream_name = snap_str_get(x->match.host, x->backend->log_name);
-    }
-    access_log_write(p->log, &e, clock_wall());
-}
-
-static void exchange_count(struct exchange *x, usec_t now)
-{
-    bool has_route = x->match.route != NULL;
-    bool has_upstream = x->tries > 0;
-    struct series_key key = {
-        .host = has_route ? x->match.host : NULL,
-        .route = x->match.route,
-        .backend = x->backend,
-        .generation = has_route ? snapshot_segment_header(x->match.segment)->generation : 0,
-        .method = x->request.method,
-        .status = x->status == 0 ? 499 : x->status,
-        .reason = x->reason,
-    };
-    struct series_sample sample = {
-        .now = now,
-        .duration = now - x->began,
-        .connect = has_upstream ? x->connect : SERIES_NONE,
-        .header = x->upstream_status != 0 ? x->header : SERIES_NONE,
-        .response = x->upstream_status != 0 ? now - x->upstream_began : SERIES_NONE,
-        .request_bytes = x->request_bytes,
-        .response_bytes = x->body_bytes,
-    };
-    if (x->proxy->series != NULL) {
-        series_record(x->proxy->series, &key, &sample);
-    }
-}
-
 /* The only way out: releases what is still held, logs, counts, frees. */
 static void exchange_end(struct exchange *x)
 {
     struct proxy *p = x->proxy;
     usec_t now = clock_monotonic(); /* the tick's time is too coarse for durations */
-    exchange_log(x, now);           /* before the client goes: the log reads its peer */
-    exchange_count(x, now);
+    exchange_record(x, now);        /* before the client goes: the log reads its peer */
     upstream_report(&x->pick, UPSTREAM_ABANDONED, now - x->upstream_began);
-    stats_add(&p->stats->requests, 1);
-    stats_sub(&p->stats->requests_in_flight, 1);
-    count_status(p->stats, x->status);
-    if (x->reason != REASON_none) {
-        stats_add(&p->stats->reasons[x->reason], 1);
-    }
     if (x->upstream != NULL) {
         x->upstream->ops->release(x->upstream);
     }
@@ -678,24 +557,6 @@ static void proxy_on_request(struct http_handler *h, struct http_stream *s,
         return;
     }
     exchange_try(x, false);
-}
-
-static void proxy_on_rejected(struct http_handler *h, const struct http_peer *peer,
-                              struct str start, enum reason why)
-{
-    struct proxy *p = container_of(h, struct proxy, handler);
-    struct access_entry e = {
-        .client = peer->ip,
-        .target = str_first(start, str_find(start, '\r')),
-        .version = 11,
-        .status = reason_status(why),
-        .request_bytes = start.n,
-        .reason = why,
-    };
-    stats_add(&p->stats->requests, 1);
-    stats_add(&p->stats->reasons[why], 1);
-    count_status(p->stats, e.status);
-    access_log_write(p->log, &e, clock_wall());
 }
 
 /* ---- the proxy ---- */

@@ -1,0 +1,47 @@
+/* proxy/exchange.h: one request and its response, as the files of proxy/ share it. Private to
+ * proxy/. */
+#pragma once
+
+#include "proxy/forward.h"
+#include "proxy/proxy.h"
+#include "route/match.h"
+
+struct exchange {
+    struct proxy *proxy;
+    struct list link;
+    size_t block_bytes;
+    struct http_stream *client;   /* NULL once released */
+    struct http_stream *upstream; /* NULL while there is none */
+    struct http_request request;  /* in our memory */
+    struct route_match match;     /* match.segment is held */
+    const struct snap_backend *backend;
+    struct upstream_pick pick;
+    struct str first_body;   /* kept piece of the request body */
+    bool is_first_body_kept; /* not with trailers: these are gone when a retry needs them */
+    bool takes_trailers;     /* the client */
+    bool is_first_end;       /* first_body is the whole body */
+    bool is_request_ended;   /* the client has sent all */
+    bool is_request_started; /* body bytes beyond first_body have gone upstream */
+    bool has_responded;      /* the response head is on its way to the client */
+    bool is_response_ended;  /* a tunnel whose endpoint has ended its half */
+    uint8_t tries;
+    uint16_t status, upstream_status;
+    enum reason reason;
+    struct ip upstream_ip;
+    uint16_t upstream_port;
+    struct forward_origin origin;
+    usec_t began, upstream_began;
+    usec_t connect, header; /* of the last try, from upstream_began */
+    uint64_t request_bytes, request_body_bytes, body_bytes, upstream_bytes;
+    char request_id[REQUEST_ID_BYTES];
+    size_t request_id_n; /* 0: the client's is in the request */
+    struct str client_request_id;
+};
+
+/* The id that goes upstream and into the log. */
+struct str exchange_id(const struct exchange *x);
+/* Writes the exchange's line and counts it; before its streams are released. now: monotonic. */
+void exchange_record(struct exchange *x, usec_t now);
+/* The same for bytes that did not become a request: an on_rejected of struct http_handler. */
+void proxy_on_rejected(struct http_handler *h, const struct http_peer *peer, struct str start,
+                       enum reason why);
