@@ -7,7 +7,8 @@
 
 enum { TOP_CLASSES_N = 6, TOP_BUCKETS_MAX = 32, TOP_BYTES_MAX = 64 << 20 };
 
-/* clang-format off: it moves one line of this list at each run */
+/* The formatter would move one line of this list at each run. */
+/* clang-format off */
 #define TOP_SCALARS(X) \
     X(time_us) X(generation) X(behind_us) X(lag_last_us) X(lag_most_us) X(requests) X(in_flight) \
     X(bytes_in) X(bytes_out) X(retries) X(connections_active) X(connections_idle) \
