@@ -67,6 +67,7 @@ static bool accept_one(struct acceptor *a)
         }
         return errno == ECONNABORTED || errno == EINTR;
     }
+    a->is_paused = false;
     if (!peer_of(&from, a->listener, &peer) || http1_server_accept(a->server, fd, &peer) != E_OK) {
         stats_add(&a->server->stats->accept_failed, 1);
     } else {
@@ -102,7 +103,6 @@ static void acceptor_on_pause(struct timer *t)
         loop_arm(a->loop, &a->pause, PAUSE, acceptor_on_pause);
         return;
     }
-    a->is_paused = false;
 }
 
 void acceptor_init(struct acceptor *a, struct loop *loop, struct http1_server *server,

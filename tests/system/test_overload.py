@@ -97,7 +97,6 @@ def test_out_of_descriptors_while_everybody_asks(stage):
         assert it.lintel.workers() == [it.worker]
 
 
-@pytest.mark.xfail(strict=True, reason="said each time that accepting is tried again")
 def test_out_of_descriptors_is_said_once(stage):
     """However long it lasts."""
     with Exhausted(stage) as it:
