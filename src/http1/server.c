@@ -691,7 +691,9 @@ static void conn_flush(struct conn *c)
 static void conn_on_event(struct watch *w, uint32_t events)
 {
     struct conn *c = container_of(w, struct conn, channel.transport.watch);
-    if ((events & (EPOLLERR | EPOLLHUP)) != 0 && c->state != IDLE && c->state != HEAD) {
+    /* Both ends sent, ours first: a hang-up, but bytes of the client's half may still lie there. */
+    bool is_broken = (events & EPOLLERR) != 0 || ((events & EPOLLHUP) != 0 && !c->is_finished);
+    if (is_broken && c->state != IDLE && c->state != HEAD) {
         conn_abort(c, REASON_client_abort, false);
         return;
     }
