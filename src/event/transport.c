@@ -2,6 +2,8 @@
 #include "event/transport.h"
 
 #include <errno.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -35,6 +37,16 @@ static enum err plain_send(struct transport *t, struct iovec *parts, int part_n,
     return *ret_n == total ? E_OK : E_AGAIN;
 }
 
+static uint64_t plain_taken(struct transport *t)
+{
+    struct tcp_info info = {0};
+    socklen_t n = sizeof(info);
+    if (getsockopt(t->watch.fd, IPPROTO_TCP, TCP_INFO, &info, &n) != 0) {
+        return 0; /* not TCP */
+    }
+    return info.tcpi_bytes_acked;
+}
+
 static void plain_finish(struct transport *t)
 {
     (void)shutdown(t->watch.fd, SHUT_WR); /* the peer may be gone already */
@@ -59,6 +71,7 @@ static void plain_close(struct transport *t, bool has_reset)
 static const struct transport_ops plain_ops = {
     .receive = plain_receive,
     .send = plain_send,
+    .taken = plain_taken,
     .finish = plain_finish,
     .close = plain_close,
 };

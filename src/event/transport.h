@@ -15,6 +15,9 @@ struct transport_ops {
     /* Sends what fits now. E_OK with *ret_n = everything, or E_AGAIN with *ret_n = what went (the
      * rest after EPOLLOUT). Errors: E_CLOSED, E_SYS. */
     enum err (*send)(struct transport *t, struct iovec *parts, int part_n, size_t *ret_n);
+    /* Bytes that the peer has taken since the connection began: it only grows; 0 where that cannot
+     * be known. A system call. */
+    uint64_t (*taken)(struct transport *t);
     /* No more bytes from us; reading goes on. */
     void (*finish)(struct transport *t);
     /* Unwatches and closes. has_reset: the peer shall see a reset, not a clean end. */

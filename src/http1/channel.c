@@ -154,3 +154,15 @@ enum err channel_flush(struct http1_channel *c)
     channel_account(c);
     return e;
 }
+
+void channel_mark(struct http1_channel *c)
+{
+    c->taken_n = c->transport.ops->taken(&c->transport);
+}
+
+bool channel_has_moved(struct http1_channel *c)
+{
+    uint64_t before = c->taken_n;
+    channel_mark(c);
+    return c->taken_n > before;
+}

@@ -33,6 +33,7 @@ struct http1_channel {
     struct http1_context *context;
     struct buf in;    /* received, not used yet; empty most of the time */
     struct buf out;   /* accepted for sending, not sent yet; empty most of the time */
+    uint64_t taken_n; /* by the peer, when channel_mark() last looked */
     size_t held_n;    /* of both, as the budget knows it */
     bool is_readable; /* the socket may have bytes (or an end) we have not seen */
     bool is_at_end;   /* the peer has said that nothing more comes */
@@ -69,3 +70,9 @@ static inline bool channel_is_flushed(const struct http1_channel *c)
 {
     return c->out.n == 0;
 }
+
+/* Remembers how much the peer has taken, at the begin of a wait for room. The kernel tells of room
+ * only when a good part of its buffer is free, which a slow reader of a large buffer may not reach
+ * for minutes: channel_has_moved() asks whether it has taken anything since, and marks again. */
+void channel_mark(struct http1_channel *c);
+bool channel_has_moved(struct http1_channel *c);

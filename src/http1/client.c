@@ -121,6 +121,9 @@ static void conn_wait(struct conn *c, enum wait wait)
 {
     const char *settings = (const char *)c->dialer->context->settings;
     c->wait = wait;
+    if (wait == WAIT_WRITE) {
+        channel_mark(&c->channel);
+    }
     if (wait != WAIT_NONE) {
         usec_t timeout = *(const uint64_t *)(const void *)(settings + waits[wait].timeout);
         loop_arm(conn_loop(c), &c->timer, timeout, conn_on_timer);
@@ -646,6 +649,10 @@ static void conn_on_timer(struct timer *t)
 {
     struct conn *c = container_of(t, struct conn, timer);
     if (c->wait == WAIT_NONE) {
+        return;
+    }
+    if (c->wait == WAIT_WRITE && channel_has_moved(&c->channel)) {
+        conn_wait(c, WAIT_WRITE); /* slow, but reading */
         return;
     }
     if (waits[c->wait].counter != 0) {

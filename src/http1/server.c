@@ -113,6 +113,9 @@ static void conn_wait(struct conn *c, enum wait wait)
 {
     const char *settings = (const char *)c->server->context->settings;
     c->wait = wait;
+    if (wait == WAIT_WRITE) {
+        channel_mark(&c->channel);
+    }
     if (wait != WAIT_NONE) {
         usec_t timeout = wait == WAIT_LINGER
                              ? TIMEOUT_LINGER
@@ -714,6 +717,10 @@ static void conn_on_timer(struct timer *t)
     struct conn *c = container_of(t, struct conn, timer);
     enum wait wait = c->wait;
     if (wait == WAIT_NONE) {
+        return;
+    }
+    if (wait == WAIT_WRITE && channel_has_moved(&c->channel)) {
+        conn_wait(c, WAIT_WRITE); /* slow, but reading */
         return;
     }
     if (waits[wait].counter != 0) {

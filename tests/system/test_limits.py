@@ -209,8 +209,6 @@ def test_a_client_must_take_its_response(stage):
 
 
 @covers("send-timeout")
-@pytest.mark.xfail(strict=False, raises=ConnectionResetError,
-                   reason="the kernel says that there is room only when a third of it is free")
 def test_a_client_that_takes_a_little_all_the_time_is_served(stage):
     """However large the kernel's buffer in between is."""
     body = b"x" * LONG
