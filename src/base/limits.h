@@ -67,7 +67,6 @@ enum limit {
 #define TIMEOUT_CLIENT_WRITE     (60 * USEC_PER_SEC) /* between two successful writes */
 #define TIMEOUT_LINGER           (2 * USEC_PER_SEC)
 #define TIMEOUT_UPSTREAM_CONNECT (5 * USEC_PER_SEC)
-#define TIMEOUT_UPSTREAM_HEAD    (60 * USEC_PER_SEC)
 #define TIMEOUT_UPSTREAM_READ    (60 * USEC_PER_SEC) /* between two reads */
 #define TIMEOUT_UPSTREAM_WRITE   (60 * USEC_PER_SEC) /* between two successful writes */
 #define TIMEOUT_UPSTREAM_IDLE    (60 * USEC_PER_SEC)

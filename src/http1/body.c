@@ -76,6 +76,13 @@ enum err body_in_end(struct body_in *b)
     return E_CLOSED;
 }
 
+struct http_trailers body_in_trailers(const struct body_in *b, struct http1_context *context)
+{
+    struct field *room = context->fields + HEAD_FIELDS_MAX; /* the head's own may be in use */
+    uint32_t n = b->trailers.n == 0 ? 0 : h1_trailers_parse(b->trailers, room, HEAD_FIELDS_MAX);
+    return (struct http_trailers){room, n};
+}
+
 static void part_add(struct iovec *parts, int *part_n, struct str s)
 {
     union { /* iovec is not const, but sending does not write */

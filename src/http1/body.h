@@ -2,7 +2,7 @@
  * framed on the way out. RFC 9112 sections 6 and 7. Private to http1/. */
 #pragma once
 
-#include "http/message.h"
+#include "http/stream.h"
 #include "http1/channel.h"
 #include "wire/http1.h"
 
@@ -22,6 +22,10 @@ enum err body_in_take(struct body_in *b, struct str *bytes, struct str *ret_data
                       enum h1_fault *ret_fault);
 /* The peer has ended its side: E_OK when that is how this body ends, else E_CLOSED (cut short). */
 enum err body_in_end(struct body_in *b);
+
+/* The trailers of a body, for the callback that says that it is done; none before. They lie in the
+ * context's fields until the next head is parsed. */
+struct http_trailers body_in_trailers(const struct body_in *b, struct http1_context *context);
 
 /* How a body goes out. */
 struct body_out {

@@ -305,17 +305,6 @@ static const struct http_stream_ops stream_ops = {
 
 /* ---- receiving ---- */
 
-/* The trailers of a body that is done, for the callback that says so. */
-static void trailers_take(struct conn *c)
-{
-    struct http1_context *x = c->dialer->context;
-    uint32_t n =
-        c->body_in.trailers.n == 0
-            ? 0
-            : h1_trailers_parse(c->body_in.trailers, x->fields + HEAD_FIELDS_MAX, HEAD_FIELDS_MAX);
-    c->stream.received = (struct http_trailers){x->fields + HEAD_FIELDS_MAX, n};
-}
-
 static struct http_response response_of(const struct conn *c, const struct h1_response *h)
 {
     return (struct http_response){
@@ -424,7 +413,7 @@ static bool conn_head(struct conn *c, struct str bytes, size_t head_n)
     c->seen_n = c->body_in.is_done ? 0 : rest.n; /* a part of the trailer section */
     c->is_keep_alive = h.is_keep_alive && h.body != H1_BODY_UNTIL_CLOSE;
     conn_wait(c, channel_is_flushed(&c->channel) ? WAIT_NONE : WAIT_WRITE);
-    trailers_take(c);
+    c->stream.received = body_in_trailers(&c->body_in, c->dialer->context);
     c->is_calling = true;
     c->stream.events->on_response(&c->stream, &response, data, c->body_in.is_done);
     c->is_calling = false;
@@ -512,7 +501,7 @@ static bool step_body(struct conn *c)
     }
     c->is_pulled = false;
     conn_wait(c, channel_is_flushed(&c->channel) ? WAIT_NONE : WAIT_WRITE);
-    trailers_take(c);
+    c->stream.received = body_in_trailers(&c->body_in, c->dialer->context);
     c->is_calling = true;
     c->stream.events->on_body(&c->stream, data, c->body_in.is_done);
     c->is_calling = false;

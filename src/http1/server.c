@@ -319,17 +319,6 @@ static const struct http_stream_ops stream_ops = {
 
 /* ---- receiving ---- */
 
-/* The trailers of a body that is done, for the callback that says so. */
-static void trailers_take(struct conn *c)
-{
-    struct http1_context *x = c->server->context;
-    uint32_t n =
-        c->body_in.trailers.n == 0
-            ? 0
-            : h1_trailers_parse(c->body_in.trailers, x->fields + HEAD_FIELDS_MAX, HEAD_FIELDS_MAX);
-    c->stream.received = (struct http_trailers){x->fields + HEAD_FIELDS_MAX, n};
-}
-
 /* Answers what never became a request (or whose body broke) and closes. */
 static void conn_reject(struct conn *c, enum reason why)
 {
@@ -460,7 +449,7 @@ static void conn_dispatch(struct conn *c, struct str bytes, size_t head_n, struc
     c->scan = (struct h1_scan){0};
     c->seen_n = c->body_in.is_done ? 0 : rest->n; /* a part of the trailer section */
     c->stream = (struct http_stream){.ops = &stream_ops};
-    trailers_take(c);
+    c->stream.received = body_in_trailers(&c->body_in, c->server->context);
     conn_enter(c, EXCHANGE);
     conn_wait(c, WAIT_NONE);
     c->is_calling = true;
@@ -585,7 +574,7 @@ static bool step_body(struct conn *c)
     }
     if (data.n > 0 || c->body_in.is_done) {
         c->is_pulled = false;
-        trailers_take(c);
+        c->stream.received = body_in_trailers(&c->body_in, c->server->context);
         c->is_calling = true;
         c->stream.events->on_body(&c->stream, data, c->body_in.is_done);
         c->is_calling = false;
