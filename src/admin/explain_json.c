@@ -1,6 +1,6 @@
 /* An explanation for programs. The schema only grows. */
 #include "admin/explain.h"
-#include "admin/json.h"
+#include "document/json_write.h"
 #include "snapshot/filters.h"
 
 static void emit_owner(struct json *j, const struct explain_owner *o)

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "base/buf.h"
-#include "model/diag.h"
+#include "document/diag.h"
 #include "model/object.h"
 #include "stats/stats.h"
 

@@ -1,10 +1,10 @@
 /* What the health port answers: paths to views. Pure: a request in, a status and a body out. */
 #include "admin/handler.h"
 
-#include "admin/json.h"
 #include "admin/params.h"
 #include "admin/top.h"
 #include "base/mem.h"
+#include "document/json_write.h"
 #include "wire/uri.h"
 
 enum { PARAMS_BYTES_MAX = 256 * 1024, EXPLAIN_FIELDS_MAX = 64 };

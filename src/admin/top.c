@@ -4,9 +4,9 @@
 #include <stddef.h>
 #include <stdlib.h>
 
-#include "admin/json.h"
 #include "admin/metrics_priv.h"
 #include "base/mem.h"
+#include "document/json_write.h"
 #include "stats/series.h"
 
 enum { CLASSES_N = 6, BUCKETS_N = SERIES_DURATIONS_N + 1 };

@@ -1,9 +1,9 @@
 /* lintel check: compiles manifests offline and prints what is wrong with them. */
 #include "admin/handler.h"
-#include "admin/json.h"
 #include "cli/commands.h"
 #include "cli/offline.h"
 #include "cli/out.h"
+#include "document/json_write.h"
 
 #include <unistd.h>
 

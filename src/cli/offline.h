@@ -3,7 +3,7 @@
 #pragma once
 
 #include "compile/compile.h"
-#include "model/diag.h"
+#include "document/diag.h"
 #include "snapshot/snapshot.h"
 
 struct offline {

@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-#include "source/json.h"
+#include "document/json.h"
 
 static const char *const scalar_names[TOP_SCALARS_N] = {
 #define X(name) #name,

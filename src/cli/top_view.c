@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-#include "admin/json.h"
+#include "document/json_write.h"
 
 enum { LINE_BYTES_MAX = 1024, ROUTE_LINE_FIXED = 62, PROCESS_ROWS_MAX = 8, NAME_MIN = 20 };
 

@@ -1,7 +1,7 @@
 /* lintel version: which Lintel this is. */
-#include "admin/json.h"
 #include "cli/commands.h"
 #include "cli/out.h"
+#include "document/json_write.h"
 #include "snapshot/schema.h"
 
 #include <gnu/libc-version.h>

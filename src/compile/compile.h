@@ -4,7 +4,7 @@
  * Context: controller and the offline commands. */
 #pragma once
 
-#include "model/diag.h"
+#include "document/diag.h"
 #include "model/store.h"
 #include "snapshot/write.h"
 

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "base/hash.h"
-#include "model/diag.h"
+#include "document/diag.h"
 
 enum {
     DIAGNOSTICS_KEPT_MAX = 20 * 1000, /* known by text; more are logged without being remembered */

@@ -5,9 +5,9 @@
  * The values of Secrets never appear in a diagnostic. */
 #pragma once
 
-#include "model/diag.h"
+#include "document/diag.h"
+#include "document/tree.h"
 #include "model/object.h"
-#include "model/tree.h"
 
 struct decode_kind;
 

@@ -7,7 +7,7 @@
 
 #include "base/clock.h"
 #include "base/list.h"
-#include "model/diag.h"
+#include "document/diag.h"
 #include "model/store.h"
 
 struct claims;

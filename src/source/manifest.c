@@ -1,8 +1,8 @@
 /* From a file's bytes to objects: picks the reader, opens lists, finds the decoder. */
 #include "source/manifest.h"
 
-#include "source/json.h"
-#include "source/yaml.h"
+#include "document/json.h"
+#include "document/yaml.h"
 
 struct manifest {
     struct str file;

@@ -1,7 +1,7 @@
 /* JSON manifests: objects that come out are equal to themselves, and the reader says the same of a
  * text in two pieces as of the whole. */
 #include "base/hash.h"
-#include "source/json.h"
+#include "document/json.h"
 #include "source/manifest.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);

@@ -42,7 +42,7 @@ def tree(tmp_path):
     ("src/http/a.c", "proxy/proxy.h", False), # above
     ("src/base/a.c", "os/spawn.h", False),
     ("src/cli/a.c", "controller/c.h", False),
-    ("src/cli/a.c", "admin/json.h", True),
+    ("src/cli/a.c", "document/json_write.h", True),
     ("src/http/a.c", "b.h", False),           # no folder
     ("src/http/a.c", "wire/field_priv.h", False),
     ("src/http/a.c", "http/b_priv.h", True),

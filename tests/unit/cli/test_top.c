@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "source/json.h"
+#include "document/json.h"
 
 enum { TEXT_BYTES = 1 << 20 };
 

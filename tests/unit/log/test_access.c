@@ -15,7 +15,7 @@
 
 #include "base/limits.h"
 #include "base/mem.h"
-#include "source/json.h"
+#include "document/json.h"
 
 #define WALL (1767323045 * USEC_PER_SEC) /* 2026-01-02T03:04:05Z */
 

@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "admin/json.h"
+#include "document/json_write.h"
 
 static void emit_all(struct json *j)
 {

@@ -1,5 +1,6 @@
-/* admin/json.h: writing JSON. The writer keeps track of commas and nesting; the text is one line
- * for machines, or indented for people. Strings that are not UTF-8 get U+FFFD for the bad bytes. */
+/* document/json_write.h: writing JSON. The writer keeps track of commas and nesting; the text is
+ * one line for machines, or indented for people. Strings that are not UTF-8 get U+FFFD for the bad
+ * bytes. */
 #pragma once
 
 #include "base/buf.h"

@@ -1,7 +1,7 @@
 /* Diagnostics: the reason table, the one text form, and a list that keeps copies.
  * Parts of a diagnostic come from manifests: control characters are written as \xNN, so that no
  * manifest can forge a line of a log. */
-#include "model/diag.h"
+#include "document/diag.h"
 
 #include "base/arena.h"
 #include "base/mem.h"
@@ -21,7 +21,7 @@ const char *diag_reason_name(enum diag_reason reason)
 {
     static const char *const names[DIAG_REASONS_N] = {
 #define REASON(name, text) [DIAG_##name] = #name,
-#include "model/diag_reasons.def"
+#include "document/diag_reasons.def"
 #undef REASON
     };
     return names[reason];

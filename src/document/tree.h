@@ -1,12 +1,12 @@
-/* model/tree.h: a YAML or JSON document as a tree of nodes, and the builder that both readers feed.
- * Nodes and texts live in the tree's arena until the next document begins. Two mappings may share
- * children (YAML aliases); every walk is bounded all the same, because depth and node count are
- * limited as if each alias were written out. */
+/* document/tree.h: a YAML or JSON document as a tree of nodes, and the builder that both readers
+ * feed. Nodes and texts live in the tree's arena until the next document begins. Two mappings may
+ * share children (YAML aliases); every walk is bounded all the same, because depth and node count
+ * are limited as if each alias were written out. */
 #pragma once
 
 #include "base/arena.h"
 #include "base/limits.h"
-#include "model/diag.h"
+#include "document/diag.h"
 
 enum tree_kind {
     TREE_NULL,

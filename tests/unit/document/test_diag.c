@@ -1,5 +1,5 @@
 /* Diagnostics: their text, and the list that keeps copies. */
-#include "model/diag.h"
+#include "document/diag.h"
 
 #include "base/mem.h"
 

@@ -1,5 +1,5 @@
 /* What an unquoted YAML scalar is: the rules stand in yaml.h. */
-#include "source/yaml_priv.h"
+#include "document/yaml_priv.h"
 
 struct word {
     struct str text;

@@ -3,12 +3,12 @@
  * by a parser of its own: so whatever is wrong with one, bytes that are not UTF-8 included, stays
  * in it. The cut is safe, because no scalar may hold such a line (YAML 1.1, 4.1.2 c-forbidden).
  * libyaml takes its memory from malloc() and checks it; everything of ours is in the tree. */
-#include "source/yaml.h"
+#include "document/yaml.h"
 
 #include "base/hash.h"
 #include "base/mem.h"
 #include "base/vec.h"
-#include "source/yaml_priv.h"
+#include "document/yaml_priv.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* JSON as trees; fed whole, byte by byte and in two pieces at every offset. */
-#include "source/json.h"
+#include "document/json.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,5 @@
 /* Trees: building, looking up, whole numbers. */
-#include "model/tree.h"
+#include "document/tree.h"
 
 #include "base/mem.h"
 

@@ -1,5 +1,5 @@
 /* YAML documents as trees, written out in one line. */
-#include "source/yaml.h"
+#include "document/yaml.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

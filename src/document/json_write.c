@@ -1,5 +1,5 @@
 /* Writing JSON (RFC 8259). */
-#include "admin/json.h"
+#include "document/json_write.h"
 
 enum { INDENT = 2 };
 

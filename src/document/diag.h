@@ -1,4 +1,4 @@
-/* model/diag.h: what is wrong with an object or a file: where, what, why, how to mend.
+/* document/diag.h: what is wrong with an object or a file: where, what, why, how to mend.
  * One form for the log, lintel check, metrics and, later, Events. */
 #pragma once
 
@@ -9,7 +9,7 @@ enum diag_severity { DIAG_WARNING = 1, DIAG_ERROR = 2 };
 /* Machine-readable reasons, CamelCase as in Kubernetes Events; the table with texts is diag.c. */
 enum diag_reason {
 #define REASON(name, text) DIAG_##name,
-#include "model/diag_reasons.def"
+#include "document/diag_reasons.def"
 #undef REASON
     DIAG_REASONS_N
 };

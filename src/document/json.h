@@ -1,9 +1,9 @@
-/* source/json.h: JSON text into trees; the only home of yajl (chosen because it reports positions
+/* document/json.h: JSON text into trees; the only home of yajl (chosen because it reports positions
  * and takes its input in pieces; measured two to ten times as fast as the packaged readers that
  * build trees). The text is strict JSON (RFC 8259) in UTF-8, one value after the other. */
 #pragma once
 
-#include "model/tree.h"
+#include "document/tree.h"
 
 struct json_reader;
 

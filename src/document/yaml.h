@@ -1,4 +1,4 @@
-/* source/yaml.h: YAML text into document trees; the only home of libyaml.
+/* document/yaml.h: YAML text into document trees; the only home of libyaml.
  * Scalars are typed as the users of kubectl expect it, that is, as go-yaml's YAML 1.1: unquoted
  * true/yes/on/y and false/no/off/n (in lower case, Capitalized or UPPER CASE) are booleans; null, ~
  * and nothing are null; 80, 0x50, 0o120, 0120, 0b11, 1_000, 1.5 and 1e3 are numbers; all else,
@@ -9,7 +9,7 @@
  * !!bool and !!null are obeyed, !!binary is refused, others are ignored. */
 #pragma once
 
-#include "model/tree.h"
+#include "document/tree.h"
 
 /* Gives every document to the sink. After a syntax error reading goes on at the next line that
  * starts a document. UTF-8 only. Errors: E_NOMEM, what on_document returns. */

@@ -1,6 +1,6 @@
 /* Tree of a document: children of open nodes wait on one stack and move to the arena when their
  * parent ends, so that every list of children is one run of memory. */
-#include "model/tree.h"
+#include "document/tree.h"
 
 #include "base/mem.h"
 #include "base/vec.h"

@@ -2,7 +2,7 @@
  * yajl does not check its allocations: when one fails, the allocator leaves yajl by longjmp() to
  * the call of ours that entered it. yajl keeps no state outside of its memory, and all of that is
  * on a list here. A reader that failed is only freed. */
-#include "source/json.h"
+#include "document/json.h"
 
 #include "base/list.h"
 #include "base/mem.h"
