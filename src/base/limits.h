@@ -56,6 +56,19 @@ enum limit {
     METRICS_PIECE_BYTES = 1 << 16, /* made in one tick of the controller */
     TOP_ROUTES_MAX = 500,          /* of /debug/top: those used last */
 
+    /* Kubernetes API client */
+    KUBE_CALLS_MAX = 32 * 1024,          /* under way or waiting, watches included */
+    KUBE_CALLS_PER_SECOND = 100,         /* that are no watches, in the long run */
+    KUBE_CALLS_BURST = 500,              /* of them at once after a rest */
+    KUBE_STARTS_PER_TICK = 64,           /* calls sent off in one tick */
+    KUBE_ANSWER_BYTES_MAX = 1 << 29,     /* one page of a list, unpacked */
+    KUBE_ERROR_BYTES_MAX = 64 * 1024,    /* body of an answer that is an error */
+    KUBE_EVENT_BYTES_MAX = 16 << 20,     /* one event of a watch, one item of a list */
+    KUBE_CREDENTIAL_BYTES_MAX = 1 << 20, /* kubeconfig, token, certificates */
+    KUBE_VERSION_BYTES_MAX = 64,         /* a resourceVersion */
+    KUBE_CONTINUE_BYTES_MAX = 8 * 1024,
+    KUBE_PAGE_N = 500,
+
     /* admin port */
     ADMIN_CONNECTIONS_MAX = 64,
     ADMIN_MEMORY_MAX = 64 << 20,
@@ -65,6 +78,7 @@ enum limit {
 #define TIMEOUT_CLIENT_IDLE      (75 * USEC_PER_SEC)
 #define TIMEOUT_CLIENT_BODY      (60 * USEC_PER_SEC) /* between two reads */
 #define TIMEOUT_CLIENT_WRITE     (60 * USEC_PER_SEC) /* between two successful writes */
+#define TIMEOUT_CLIENT_HALF      (5 * USEC_PER_SEC)  /* for the response, its half being closed */
 #define TIMEOUT_LINGER           (2 * USEC_PER_SEC)
 #define TIMEOUT_UPSTREAM_CONNECT (5 * USEC_PER_SEC)
 #define TIMEOUT_UPSTREAM_READ    (60 * USEC_PER_SEC) /* between two reads */
@@ -79,6 +93,24 @@ enum limit {
 #define SERIES_RETIRE_PERIOD (30 * USEC_PER_SEC)        /* the controller looks for those */
 #define SERIES_SWEEP_PAUSE                                                                         \
     (1 * USEC_PER_SEC) /* between a worker's looks for room in a full table */
+
+#define TIMEOUT_KUBE_CONNECT (10 * USEC_PER_SEC)
+#define TIMEOUT_KUBE_CALL    (60 * USEC_PER_SEC) /* from sending to the end of the answer */
+#define TIMEOUT_KUBE_SILENCE (90 * USEC_PER_SEC) /* of a watch; bookmarks come every minute */
+#define TIMEOUT_KUBE_AWAY    (10 * USEC_PER_SEC) /* then a watch is not resumed: all is listed */
+#define TIMEOUT_KUBE_PEER    (30 * USEC_PER_SEC) /* bytes or probes not acknowledged by its kernel */
+/* A watch is asked to last a random time between these; one that ends within KUBE_WATCH_SHORT
+ * counts as a failure. */
+#define KUBE_WATCH_MIN   (300 * USEC_PER_SEC)
+#define KUBE_WATCH_MAX   (600 * USEC_PER_SEC)
+#define KUBE_WATCH_SHORT (1 * USEC_PER_SEC)
+/* After the n-th failure in a row: a random time up to KUBE_BACKOFF_MIN * 2^n, but not more than
+ * KUBE_BACKOFF_MAX; all is forgiven after KUBE_STABLE of success. */
+#define KUBE_BACKOFF_MIN     (200 * USEC_PER_MS)
+#define KUBE_BACKOFF_MAX     (30 * USEC_PER_SEC)
+#define KUBE_STABLE          (60 * USEC_PER_SEC)
+#define KUBE_RETRY_AFTER_MAX (300 * USEC_PER_SEC) /* a server's wish beyond it is cut */
+#define KUBE_CREDENTIAL_LOOK (1 * USEC_PER_SEC)   /* between two looks at a file */
 
 /* A child that died: back at once, after the next death RESTART_DELAY_MIN later, then twice that
  * ... up to RESTART_DELAY_MAX; all is forgiven once it has stayed up for RESTART_STABLE. */

@@ -34,6 +34,7 @@ static enum err plain_send(struct transport *t, struct iovec *parts, int part_n,
         return errno == EPIPE || errno == ECONNRESET ? E_CLOSED : E_SYS;
     }
     *ret_n = n < 0 ? 0 : (size_t)n;
+    t->sent_n += *ret_n;
     return *ret_n == total ? E_OK : E_AGAIN;
 }
 

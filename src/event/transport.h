@@ -15,8 +15,8 @@ struct transport_ops {
     /* Sends what fits now. E_OK with *ret_n = everything, or E_AGAIN with *ret_n = what went (the
      * rest after EPOLLOUT). Errors: E_CLOSED, E_SYS. */
     enum err (*send)(struct transport *t, struct iovec *parts, int part_n, size_t *ret_n);
-    /* Bytes that the peer has taken since the connection began: it only grows; 0 where that cannot
-     * be known. A system call. */
+    /* Bytes that the peer has acknowledged since the connection began, one more for the handshake
+     * when we connected: it only grows; 0 where that cannot be known. A system call. */
     uint64_t (*taken)(struct transport *t);
     /* No more bytes from us; reading goes on. */
     void (*finish)(struct transport *t);
@@ -27,6 +27,7 @@ struct transport_ops {
 struct transport {
     struct watch watch; /* first: the owner's watch_fn gets at the transport through it */
     struct loop *loop;
+    uint64_t sent_n; /* bytes given to the kernel since the connection began */
     const struct transport_ops *ops;
 };
 

@@ -54,6 +54,7 @@ struct conn {
     bool is_send_broken; /* it takes no more: what is still to be sent is dropped, the response that
                             may have come before is read, then the connection ends */
     uint8_t interim_n;
+    uint64_t sent_before; /* bytes sent on the connection before this request */
 };
 
 static const struct {
@@ -102,8 +103,8 @@ static void conn_kill(struct conn *c)
     loop_defer(conn_loop(c), &c->work, conn_free);
 }
 
-/* Ends the connection and tells the stream's owner, then the pool. */
-static void conn_abort(struct conn *c, enum reason why)
+/* Ends the connection and tells the pool, then the stream's owner. */
+static void conn_end(struct conn *c, enum reason why, bool is_unsent)
 {
     const struct http_stream_events *events = c->has_stream ? c->stream.events : NULL;
     bool has_connected = c->state != CONNECTING;
@@ -113,8 +114,13 @@ static void conn_abort(struct conn *c, enum reason why)
     conn_kill(c);
     c->base.events->on_closed(&c->base, why, has_connected);
     if (events != NULL) {
-        events->on_closed(&c->stream, why, !c->has_sent);
+        events->on_closed(&c->stream, why, is_unsent);
     }
+}
+
+static void conn_abort(struct conn *c, enum reason why)
+{
+    conn_end(c, why, !c->has_sent);
 }
 
 static void conn_wait(struct conn *c, enum wait wait)
@@ -420,11 +426,22 @@ static bool conn_head(struct conn *c, struct str bytes, size_t head_n)
     return conn_settle(c, rest);
 }
 
+/* The peer has closed before the request reached it: it acknowledged all that went before and no
+ * byte more, and its end came. An end after which bytes lie unread is a reset, so nobody has seen
+ * any of it, and the request may go elsewhere whatever its method (RFC 9110 section 9.2.2). This is
+ * the usual way in which a kept-alive connection dies under a request. */
+static bool is_untouched(struct conn *c)
+{
+    uint64_t taken = c->channel.transport.ops->taken(&c->channel.transport);
+    return taken != 0 && taken <= c->sent_before + 1;
+}
+
 /* The peer ended its side, or the connection broke. */
 static void conn_ended(struct conn *c, enum err why)
 {
     if (!c->has_response) {
-        conn_abort(c, REASON_upstream_reset);
+        bool is_unsent = !c->has_sent || (why == E_CLOSED && is_untouched(c));
+        conn_end(c, REASON_upstream_reset, is_unsent);
         return;
     }
     if (why == E_CLOSED && body_in_end(&c->body_in) == E_OK && c->is_pulled) {
@@ -665,6 +682,7 @@ static struct http_stream *conn_open(struct http_conn *base)
     c->scan = (struct h1_scan){0};
     c->seen_n = 0;
     c->body_out = (struct body_out){0};
+    c->sent_before = c->channel.transport.sent_n;
     if (c->state == IDLE) {
         c->state = BUSY;
     }

@@ -22,7 +22,16 @@
 enum state { IDLE, HEAD, EXCHANGE, CLOSING, DEAD };
 
 /* What the connection waits for; each has a named timeout. */
-enum wait { WAIT_NONE, WAIT_IDLE, WAIT_HEAD, WAIT_BODY, WAIT_WRITE, WAIT_LINGER, WAITS_N };
+enum wait {
+    WAIT_NONE,
+    WAIT_IDLE,
+    WAIT_HEAD,
+    WAIT_BODY,
+    WAIT_WRITE,
+    WAIT_RESPONSE, /* with the client's half closed: most likely it is gone altogether */
+    WAIT_LINGER,
+    WAITS_N
+};
 
 struct conn {
     struct http1_channel channel; /* first */
@@ -64,7 +73,9 @@ static const struct {
                    offsetof(struct stats_page, timeout_client_body)},
     [WAIT_WRITE] = {offsetof(struct snap_settings,                             send_timeout),
                    offsetof(struct stats_page, timeout_client_write)},
-    [WAIT_LINGER] = {TIMEOUT_LINGER,    0},
+    [WAIT_RESPONSE] = {offsetof(struct snap_settings,    client_half_close_timeout),
+                   offsetof(struct stats_page, timeout_client_half_close)},
+    [WAIT_LINGER] = {TIMEOUT_LINGER, 0},
 };
 
 static void conn_run(struct conn *c);
@@ -213,6 +224,9 @@ static enum err stream_send_response(struct http_stream *s, const struct http_re
     struct str trailers = emit_trailers(&w, s->to_send.fields, s->to_send.n);
     c->has_responded = true;
     c->owes_continue = false;
+    if (c->wait == WAIT_RESPONSE) {
+        conn_wait(c, WAIT_NONE);
+    }
     TRY(body_out_frame(&c->body_out, body, is_end, trailers, &frame, parts, &part_n));
     enum err e = conn_send(c, parts, part_n);
     c->is_send_blocked = e == E_AGAIN;
@@ -610,10 +624,21 @@ static bool step_closing(struct conn *c)
     return false;
 }
 
+/* A client that ends its half behind a complete request may still read the response, but most have
+ * just gone away, and TCP does not tell which. What goes out to the latter is answered by a reset;
+ * until then the request lasts for a short time only. */
+static void conn_doubt(struct conn *c)
+{
+    if (c->channel.has_hangup && c->state == EXCHANGE && c->wait == WAIT_NONE &&
+        c->body_in.is_done && !c->has_responded) {
+        conn_wait(c, WAIT_RESPONSE);
+    }
+}
+
 /* Steps in one go before others get their turn. */
 enum { STEPS_MAX = 16 };
 
-static void conn_run(struct conn *c)
+static void conn_step(struct conn *c)
 {
     bool has_more = true;
     for (int i = 0; has_more; i++) {
@@ -636,6 +661,12 @@ static void conn_run(struct conn *c)
             return;
         }
     }
+}
+
+static void conn_run(struct conn *c)
+{
+    conn_step(c);
+    conn_doubt(c);
 }
 
 static void conn_on_work(struct deferred *d)
@@ -728,6 +759,9 @@ static void conn_on_timer(struct timer *t)
     case WAIT_BODY:
         body_broken(c, REASON_client_timeout);
         break;
+    case WAIT_RESPONSE:
+        conn_abort(c, REASON_client_abort, false);
+        return;
     case WAIT_WRITE:
         conn_abort(c, REASON_client_stalled, true);
         return;

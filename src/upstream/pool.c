@@ -6,8 +6,8 @@
  * The one used last serves first, so that those not needed run into their idle timeout (which is
  * the protocol's). All idle ones of the worker stand in one more list, the coldest in front, which
  * goes first beyond UPSTREAM_IDLE_MAX and when descriptors run out. A connection ends after
- * UPSTREAM_CONN_REQUESTS_MAX requests, when it is idle in front of more than
- * UPSTREAM_IDLE_PER_ENDPOINT_MAX others, and when it is older than UPSTREAM_CONN_AGE_MAX at the
+ * upstream-keepalive-requests requests, when it is idle in front of more than
+ * upstream-keepalive-connections others, and when it is older than upstream-keepalive-time at the
  * moment it would be used again: so no request is ever cut by age. */
 #include "upstream/upstream_priv.h"
 
@@ -101,10 +101,12 @@ static void on_connected(struct http_conn *c)
 /* Why a connection that has become free is not kept; NULL: it is. */
 static stats_value *limit_hit(const struct upstream_endpoint *e, const struct http_conn *c)
 {
-    if (c->use_n >= UPSTREAM_CONN_REQUESTS_MAX) {
+    if (c->use_n >= e->set->settings->upstream_keepalive_requests) {
         return &stats_of(e)->limit_upstream_requests;
     }
-    return e->idle_n >= UPSTREAM_IDLE_PER_ENDPOINT_MAX ? &stats_of(e)->limit_upstream_idle : NULL;
+    return e->idle_n >= e->set->settings->upstream_keepalive_connections
+               ? &stats_of(e)->limit_upstream_idle
+               : NULL;
 }
 
 static void on_free(struct http_conn *c)
@@ -163,7 +165,7 @@ static struct http_conn *idle_take(struct upstream_endpoint *e, usec_t now)
 {
     while (!list_is_empty(&e->idle)) {
         struct http_conn *c = container_of(e->idle.next, struct http_conn, link);
-        if (now < c->opened_at + UPSTREAM_CONN_AGE_MAX) {
+        if (now < c->opened_at + e->set->settings->upstream_keepalive_time) {
             idle_del(e, c);
             return c;
         }

@@ -126,7 +126,8 @@ uint16_t upstream_endpoint_port(const struct upstream_endpoint *e)
 /* ---- the set ---- */
 
 enum err upstream_set_new(const struct snapshot *snapshot, struct http_dialer *dialer,
-                          struct stats_page *stats, uint32_t seed, struct upstream_set **ret)
+                          const struct snap_settings *settings, struct stats_page *stats,
+                          uint32_t seed, struct upstream_set **ret)
 {
     struct upstream_set *s = mem_calloc(1, sizeof(*s));
     if (s == NULL) {
@@ -134,6 +135,7 @@ enum err upstream_set_new(const struct snapshot *snapshot, struct http_dialer *d
     }
     s->snapshot = snapshot;
     s->dialer = dialer;
+    s->settings = settings;
     s->stats = stats;
     s->seed = seed;
     s->random = seed;

@@ -15,10 +15,11 @@
 struct upstream_set;
 struct upstream_endpoint;
 
-/* Borrows everything for the set's life. seed: where round robin begins and what chance begins
- * with, so that workers do not march in step. Errors: E_NOMEM. */
+/* Borrows everything for the set's life; settings are those of now. seed: where round robin begins
+ * and what chance begins with, so that workers do not march in step. Errors: E_NOMEM. */
 enum err upstream_set_new(const struct snapshot *snapshot, struct http_dialer *dialer,
-                          struct stats_page *stats, uint32_t seed, struct upstream_set **ret);
+                          const struct snap_settings *settings, struct stats_page *stats,
+                          uint32_t seed, struct upstream_set **ret);
 /* Closes every connection, busy ones too: their streams get on_closed, and whoever then asks for
  * another one gets E_NOTFOUND. s may be NULL. */
 void upstream_set_free(struct upstream_set *s);

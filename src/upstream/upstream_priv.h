@@ -67,6 +67,7 @@ struct service {
 struct upstream_set {
     const struct snapshot *snapshot;
     struct http_dialer *dialer;
+    const struct snap_settings *settings;
     struct stats_page *stats;
     struct map services;
     struct list gone, over; /* endpoint.link */

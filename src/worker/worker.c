@@ -184,7 +184,8 @@ static enum err worker_init(struct worker *w)
     settings_take(w, &snap_settings_default);
     TRY(http1_context_init(&w->http1, w->loop, &w->settings, &w->budget));
     http1_dialer_init(&w->dialer, &w->http1, w->stats);
-    TRY(upstream_set_new(&w->snapshot, &w->dialer.dialer, w->stats, h->index, &w->upstreams));
+    TRY(upstream_set_new(&w->snapshot, &w->dialer.dialer, &w->settings, w->stats, h->index,
+                         &w->upstreams));
     TRY(series_table_new(w->area, h->index, &w->series));
     w->proxy = (struct proxy){
         .loop = w->loop,

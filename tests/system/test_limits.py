@@ -45,6 +45,17 @@ def serve(stage, *arguments, script=echo, **options):
     return lintel, backend
 
 
+class Gate:
+    """A script that answers when it is open."""
+
+    def __init__(self):
+        self.open = threading.Event()
+
+    def __call__(self, exchange):
+        assert self.open.wait(30)
+        echo(exchange)
+
+
 def limit(lintel, name):
     return lintel.counter("lintel_limits_total", limit=name)
 
@@ -514,6 +525,72 @@ def test_an_idle_connection_to_an_endpoint_is_kept_for_a_while(stage):
         eventually(lambda: lintel.counter("lintel_upstream_connections", state="idle") == 0)
         assert client.request(host="a.test").echo["connection"] == 2
     assert lintel.counter("lintel_upstream_reuses_total") == 2
+    check_health(lintel)
+
+
+@covers("upstream-keepalive-connections")
+def test_idle_connections_to_one_endpoint(stage):
+    lintel, backend = serve(stage, "--upstream-keepalive-connections", 2, script=Gate())
+    clients = [Client(lintel.port) for _ in range(3)]
+    for client in clients:
+        client.send(request_bytes(host="a.test"))
+    eventually(lambda: len(backend.requests) == 3)
+    backend.script.open.set()
+    for client in clients:
+        assert client.read_response().status == 200
+        client.close()
+    eventually(lambda: lintel.counter("lintel_upstream_connections", state="idle") == 2)
+    assert limit(lintel, "upstream_idle") == 1
+    check_health(lintel)
+
+
+@covers("upstream-keepalive-requests")
+def test_requests_of_one_connection_to_an_endpoint(stage):
+    lintel, _ = serve(stage, "--upstream-keepalive-requests", 3)
+    with Client(lintel.port) as client:
+        connections = [client.request(host="a.test").echo["connection"] for _ in range(7)]
+    assert connections == [1, 1, 1, 2, 2, 2, 3]
+    assert limit(lintel, "upstream_requests") == 2
+    check_health(lintel)
+
+
+@covers("upstream-keepalive-time")
+def test_age_of_a_connection_to_an_endpoint(stage):
+    """It counts when the connection would be used again; no request is cut by it."""
+    lintel, _ = serve(stage, "--upstream-keepalive-time", "1s")
+    with Client(lintel.port) as client:
+        began = time.monotonic()
+        while client.request(host="a.test").echo["connection"] == 1:
+            assert time.monotonic() - began < 20
+            time.sleep(0.05)
+        assert since(began) >= 1
+    assert limit(lintel, "upstream_age") == 1
+    check_health(lintel)
+
+
+@covers("client-half-close-timeout")
+def test_a_client_that_closes_its_half(stage):
+    """It gets a response that begins soon; else the request ends, the endpoint's part as well."""
+    lintel, backend = serve(stage, "--client-half-close-timeout", "1s", script=Gate())
+    with Client(lintel.port) as client:
+        client.send(request_bytes(host="a.test"))
+        client.shutdown()
+        eventually(lambda: len(backend.requests) == 1)
+        backend.script.open.set()
+        assert client.read_response().status == 200
+    assert timeouts(lintel, "client_half_close") == 0
+    backend.script.open.clear()
+    with Client(lintel.port) as client:
+        client.send(request_bytes(host="a.test", target="/silent"))
+        eventually(lambda: len(backend.requests) == 2)
+        began = time.monotonic()
+        client.shutdown()
+        assert client.read_to_end() == b""
+        assert since(began) >= 1
+    eventually(lambda: lintel.counter("lintel_requests_in_flight") == 0)
+    assert timeouts(lintel, "client_half_close") == 1
+    assert lintel.wait_access_log_json(reason="client_abort")["status"] == 499
+    backend.script.open.set()
     check_health(lintel)
 
 

@@ -218,7 +218,8 @@ struct rig *rig_new(void)
           http1_context_init(&r->http1, r->loop, &r->settings, &r->budget) == E_OK);
     check(access_log_init(&r->log, -1, ACCESS_LOG_OFF) == E_OK);
     http1_dialer_init(&r->dialer, &r->http1, r->stats);
-    check(upstream_set_new(&r->snapshot, &r->dialer.dialer, r->stats, 0, &r->upstreams) == E_OK);
+    check(upstream_set_new(&r->snapshot, &r->dialer.dialer, &r->settings, r->stats, 0,
+                           &r->upstreams) == E_OK);
     r->proxy = (struct proxy){
         .loop = r->loop,
         .snapshot = &r->snapshot,

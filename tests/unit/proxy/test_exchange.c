@@ -185,6 +185,78 @@ static void pipelined_requests_are_answered_in_order(void **state)
     close(c);
 }
 
+/* The connection dies under the request: the endpoint closed it before the request came, and never
+ * saw it. Even a POST goes elsewhere then. */
+static void a_post_is_saved_from_a_dying_connection(void **state)
+{
+    static const char post[] = "POST /2 HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody";
+    struct rig *r = *state;
+    int i, c = rig_client(r);
+    rig_set_endpoints(r, 1);
+    rig_send(r, c, "GET /1 HTTP/1.1\r\nHost: a\r\n\r\n");
+    int u = rig_accept_any(r, &i);
+    (void)rig_recv(r, u);
+    rig_send(r, u, RESPONSE);
+    assert_has(rig_recv(r, c), "hi");
+    assert_int_equal(send(c, post, sizeof(post) - 1, MSG_NOSIGNAL), sizeof(post) - 1);
+    close(u); /* Lintel sees the request first, and only then that the endpoint has gone */
+    rig_run(r);
+    u = rig_accept_any(r, &i);
+    assert_true(u >= 0);
+    const char *seen = rig_recv(r, u);
+    assert_has(seen, "POST /2 HTTP/1.1\r\n");
+    assert_has(seen, "\r\n\r\nbody");
+    rig_send(r, u, RESPONSE);
+    assert_has(rig_recv(r, c), "HTTP/1.1 200 OK\r\n");
+    assert_int_equal(stats_get(&rig_stats(r)->upstream_reuses), 1);
+    assert_int_equal(stats_get(&rig_stats(r)->upstream_retries), 1);
+    close(u);
+    close(c);
+}
+
+/* The endpoint has read the request, and closes without a word: it may have been done. */
+static void a_post_that_was_read_is_not_sent_again(void **state)
+{
+    struct rig *r = *state;
+    int i, c = rig_client(r);
+    rig_set_endpoints(r, 1);
+    rig_send(r, c, "GET /1 HTTP/1.1\r\nHost: a\r\n\r\n");
+    int u = rig_accept_any(r, &i);
+    (void)rig_recv(r, u);
+    rig_send(r, u, RESPONSE);
+    assert_has(rig_recv(r, c), "hi");
+    rig_send(r, c, "POST /2 HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody");
+    rig_run(r);
+    assert_has(rig_recv(r, u), "POST /2 ");
+    close(u);
+    rig_run(r);
+    assert_int_equal(rig_accept_any(r, &i), -1);
+    assert_has(rig_recv(r, c), "HTTP/1.1 502 ");
+    assert_int_equal(stats_get(&rig_stats(r)->upstream_retries), 0);
+    close(c);
+}
+
+/* It lay in the endpoint's receive buffer when that was closed: a reset, after which nobody knows.
+ */
+static void a_post_that_was_received_is_not_sent_again(void **state)
+{
+    struct rig *r = *state;
+    int i, c = rig_client(r);
+    rig_set_endpoints(r, 1);
+    rig_send(r, c, "GET /1 HTTP/1.1\r\nHost: a\r\n\r\n");
+    int u = rig_accept_any(r, &i);
+    (void)rig_recv(r, u);
+    rig_send(r, u, RESPONSE);
+    assert_has(rig_recv(r, c), "hi");
+    rig_send(r, c, "POST /2 HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody");
+    rig_run(r);
+    close(u); /* unread */
+    rig_run(r);
+    assert_int_equal(rig_accept_any(r, &i), -1);
+    assert_has(rig_recv(r, c), "HTTP/1.1 502 ");
+    close(c);
+}
+
 static void own_errors_carry_their_reason(void **state)
 {
     static const struct {
@@ -791,6 +863,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(pieces_make_no_difference, setup, teardown),
         cmocka_unit_test_setup_teardown(large_bodies_go_both_ways, setup, teardown),
         cmocka_unit_test_setup_teardown(pipelined_requests_are_answered_in_order, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_post_is_saved_from_a_dying_connection, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_post_that_was_read_is_not_sent_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_post_that_was_received_is_not_sent_again, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(own_errors_carry_their_reason, setup, teardown),
         cmocka_unit_test_setup_teardown(heads_over_the_limit_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(head_and_bodyless_statuses_have_no_body, setup, teardown),

@@ -203,7 +203,9 @@ static inline struct world *world_new_with(uint8_t balance, const uint32_t *weig
     buf_init(&w->segments[0], 1 << 20);
     buf_init(&w->segments[1], 1 << 20);
     snapshot_init(&w->snapshot);
-    assert_int_equal(upstream_set_new(&w->snapshot, &w->dialer, w->stats, 7, &w->set), E_OK);
+    assert_int_equal(
+        upstream_set_new(&w->snapshot, &w->dialer, &snap_settings_default, w->stats, 7, &w->set),
+        E_OK);
     world_publish(w, n);
     return w;
 }
@@ -239,7 +241,9 @@ static inline void world_free(struct world *w)
 static inline void world_seed(struct world *w, uint32_t seed)
 {
     upstream_set_free(w->set);
-    assert_int_equal(upstream_set_new(&w->snapshot, &w->dialer, w->stats, seed, &w->set), E_OK);
+    assert_int_equal(
+        upstream_set_new(&w->snapshot, &w->dialer, &snap_settings_default, w->stats, seed, &w->set),
+        E_OK);
 }
 
 /* ---- one try ---- */
