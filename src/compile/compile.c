@@ -35,7 +35,7 @@ enum err compile_new(struct store *store, const struct compile_options *options,
     records_init(c);
     c->has_missed = true; /* the first run takes in what is there */
     (void)class_default_refresh(c);
-    store_listen(store, index_change, c);
+    store_listen(store, &c->listener, index_change, c);
     *ret = c;
     return E_OK;
 }
@@ -81,7 +81,7 @@ void compile_free(struct compile *c)
     if (c == NULL) {
         return;
     }
-    store_listen(c->store, NULL, NULL);
+    store_unlisten(&c->listener);
     ingresses_free(&c->ingresses);
     nodes_free(&c->classes);
     nodes_free(&c->hosts);

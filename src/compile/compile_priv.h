@@ -170,6 +170,7 @@ struct compile {
     bool has_default_class, is_default_class_ours;
     bool has_missed;            /* the store may hold Ingresses without a record */
     struct host_node *any_host; /* key "" */
+    struct store_listener listener;
     struct use default_use;     /* of options.default_service */
     struct product global;
     uint64_t stamp;

@@ -128,7 +128,7 @@ void schema_blank(const struct schema *schema, void *base);
 /* Same values in all fields, lines aside. */
 bool schema_is_equal(const struct schema *schema, const void *a, const void *b);
 
-extern const struct schema schema_metadata;
+extern const struct schema schema_metadata, schema_published;
 extern const struct text_rule rule_subdomain, rule_label, rule_port_name, rule_data_key,
     rule_protocol;
 extern const struct decode_kind kind_ingress, kind_ingress_class, kind_service, kind_endpoint_slice,

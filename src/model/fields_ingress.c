@@ -298,9 +298,24 @@ static const struct field spec_fields[] = {
 };
 static const struct schema schema_spec = {FIELDS(spec_fields), .check = check_spec};
 
+static const struct field balancer_fields[] = {
+    {.name = STR_INIT("ingress"),
+     .type = FIELD_LIST,
+     .offset = offsetof(struct ingress, published),
+     .n_offset = offsetof(struct ingress, published_n),
+     .sub = &schema_published},
+};
+static const struct schema schema_balancer = {FIELDS(balancer_fields)};
+
+static const struct field status_fields[] = {
+    {.name = STR_INIT("loadBalancer"), .type = FIELD_STRUCT, .sub = &schema_balancer},
+};
+static const struct schema schema_status = {FIELDS(status_fields)};
+
 static const struct field ingress_fields[] = {
     METADATA_FIELD,
-    {.name = STR_INIT("spec"), .type = FIELD_STRUCT, .is_required = true, .sub = &schema_spec},
+    {.name = STR_INIT("spec"), .type = FIELD_STRUCT, .is_required = true,       .sub = &schema_spec},
+    {.name = STR_INIT("status"),                        .type = FIELD_STRUCT,                   .sub = &schema_status},
 };
 static const struct schema schema_ingress = {FIELDS(ingress_fields)};
 

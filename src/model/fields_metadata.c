@@ -116,6 +116,19 @@ enum err metadata_check(struct decoder *d, const struct place *at, void *base)
 
 const struct schema schema_metadata = {FIELDS(metadata_fields), .check = metadata_check};
 
+/* In the status of Ingresses and of Services. What the API server has written there is not checked
+ * again: a status that makes no sense must not take the object down. */
+static const struct field published_fields[] = {
+    {.name = STR_INIT("ip"),
+     .type = FIELD_STRING,
+     .offset = offsetof(struct published_address, ip)      },
+    {.name = STR_INIT("hostname"),
+     .type = FIELD_STRING,
+     .offset = offsetof(struct published_address, hostname)},
+};
+const struct schema schema_published = {FIELDS(published_fields),
+                                        .size = sizeof(struct published_address)};
+
 static const struct field namespace_fields[] = {METADATA_FIELD};
 static const struct schema schema_namespace = {FIELDS(namespace_fields)};
 

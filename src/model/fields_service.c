@@ -146,24 +146,43 @@ static const struct field spec_fields[] = {
      .type = FIELD_STRING,
      .offset = offsetof(struct service, cluster_ip),
      .rule = &rule_cluster_ip},
+    {.name = STR_INIT("externalIPs"),
+     .type = FIELD_STRINGS,
+     .offset = offsetof(struct service,                                                                                  external_ips),
+     .n_offset = offsetof(struct service, external_ip_n)},
     {.name = STR_INIT("externalName"),
      .type = FIELD_STRING,
-     .offset = offsetof(struct service,                                                                                  external_name),
+     .offset = offsetof(struct service,                                                                         external_name),
      .rule = &rule_external_name},
     {.name = STR_INIT("ports"),
      .type = FIELD_LIST,
-     .offset = offsetof(struct service,                                                                                 ports),
+     .offset = offsetof(struct service,                                                                           ports),
      .n_offset = offsetof(struct service, port_n),
      .sub = &schema_port},
     {.name = STR_INIT("publishNotReadyAddresses"),
      .type = FIELD_BOOL,
-     .offset = offsetof(struct service,publishes_not_ready)                                                                               },
+     .offset = offsetof(struct service,                                                                                          publishes_not_ready)                                                                                        },
 };
 static const struct schema schema_spec = {FIELDS(spec_fields), .check = check_spec};
 
+static const struct field balancer_fields[] = {
+    {.name = STR_INIT("ingress"),
+     .type = FIELD_LIST,
+     .offset = offsetof(struct service, balancers),
+     .n_offset = offsetof(struct service, balancer_n),
+     .sub = &schema_published},
+};
+static const struct schema schema_balancer = {FIELDS(balancer_fields)};
+
+static const struct field status_fields[] = {
+    {.name = STR_INIT("loadBalancer"), .type = FIELD_STRUCT, .sub = &schema_balancer},
+};
+static const struct schema schema_status = {FIELDS(status_fields)};
+
 static const struct field service_fields[] = {
     METADATA_FIELD,
-    {.name = STR_INIT("spec"), .type = FIELD_STRUCT, .is_required = true, .sub = &schema_spec},
+    {.name = STR_INIT("spec"), .type = FIELD_STRUCT, .is_required = true,       .sub = &schema_spec},
+    {.name = STR_INIT("status"),                        .type = FIELD_STRUCT,                   .sub = &schema_status},
 };
 static const struct schema schema_service = {FIELDS(service_fields)};
 

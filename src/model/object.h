@@ -88,6 +88,10 @@ struct ingress_tls {
     struct str secret;
 };
 
+struct published_address { /* LoadBalancerIngress, unchecked; either may be empty */
+    struct str ip, hostname;
+};
+
 struct ingress {
     struct object object;
     bool has_class_name;
@@ -97,6 +101,8 @@ struct ingress {
     uint32_t rule_n;
     struct ingress_tls *tls;
     uint32_t tls_n;
+    struct published_address *published; /* status.loadBalancer.ingress */
+    uint32_t published_n;
 };
 
 struct ingress_class {
@@ -127,6 +133,10 @@ struct service {
     struct service_port *ports;
     uint32_t port_n;
     bool publishes_not_ready;
+    struct str *external_ips;
+    uint32_t external_ip_n;
+    struct published_address *balancers; /* status.loadBalancer.ingress */
+    uint32_t balancer_n;
 };
 
 struct endpoint {

@@ -10,7 +10,6 @@
 #include "model/store.h"
 
 #include "base/hash.h"
-#include "base/list.h"
 #include "base/mem.h"
 
 struct slice_set {
@@ -31,8 +30,7 @@ struct entry {
 struct store {
     struct map kinds[OBJECT_KINDS_N];
     struct map services;
-    store_change_fn *on_change; /* or NULL */
-    void *on_change_arg;
+    struct list listeners;
 };
 
 struct key {
@@ -142,6 +140,7 @@ enum err store_new(struct store **ret)
     if (s == NULL) {
         return E_NOMEM;
     }
+    list_init(&s->listeners);
     *ret = s;
     return E_OK;
 }
@@ -168,17 +167,25 @@ void store_free(struct store *s)
     mem_free(s);
 }
 
-void store_listen(struct store *s, store_change_fn *on_change, void *arg)
+void store_listen(struct store *s, struct store_listener *l, store_change_fn *on_change, void *arg)
 {
-    s->on_change = on_change;
-    s->on_change_arg = arg;
+    l->on_change = on_change;
+    l->arg = arg;
+    list_append(&s->listeners, &l->link);
+}
+
+void store_unlisten(struct store_listener *l)
+{
+    list_del(&l->link);
 }
 
 static void tell(const struct store *s, const struct object *old_object,
                  const struct object *new_object)
 {
-    if (s->on_change != NULL) {
-        s->on_change(s->on_change_arg, old_object, new_object);
+    list_each(it, &s->listeners)
+    {
+        const struct store_listener *l = container_of(it, struct store_listener, link);
+        l->on_change(l->arg, old_object, new_object);
     }
 }
 

@@ -3,6 +3,7 @@
  * Context: controller and the offline commands; never blocks. */
 #pragma once
 
+#include "base/list.h"
 #include "model/object.h"
 
 struct store;
@@ -13,8 +14,18 @@ typedef void store_change_fn(void *arg, const struct object *old_object,
 
 enum err store_new(struct store **ret);
 void store_free(struct store *s); /* frees the objects; s may be NULL */
-/* At most one listener (the compiler). */
-void store_listen(struct store *s, store_change_fn *on_change, void *arg);
+
+struct store_listener { /* embedded in its owner; zeroed memory does not listen */
+    struct list link;
+    store_change_fn *on_change;
+    void *arg;
+};
+
+/* l is told of each change from now on, in the order of listening. A listener changes nothing in
+ * the store. */
+void store_listen(struct store *s, struct store_listener *l, store_change_fn *on_change, void *arg);
+/* While the store is there; safe on one that does not listen. */
+void store_unlisten(struct store_listener *l);
 
 /* Takes o and puts it in place of the one with the same kind, namespace and name. When they are
  * object_is_equal(), the old one stays, o is freed and nobody is told. Errors: E_NOMEM (o is freed,

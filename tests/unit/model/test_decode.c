@@ -414,6 +414,32 @@ static void ingress_content(void **state)
     finish(&out);
 }
 
+static void status_content(void **state)
+{
+    (void)state;
+    struct outcome out;
+    run(&out, "networking.k8s.io/v1", "Ingress",
+        "spec: {rules: [{}]}\n"
+        "status: {loadBalancer: {ingress: [{ip: 192.0.2.1}, {hostname: a.b, ports: []}]}}\n");
+    const struct ingress *i = (const struct ingress *)out.o;
+    assert_non_null(i);
+    assert_int_equal(i->published_n, 2);
+    assert_true(str_eq(i->published[0].ip, STR("192.0.2.1")) && i->published[0].hostname.n == 0);
+    assert_true(str_eq(i->published[1].hostname, STR("a.b")) && i->published[1].ip.n == 0);
+    finish(&out);
+    run(&out, "v1", "Service",
+        "spec: {type: LoadBalancer, ports: [{port: 80}], externalIPs: [192.0.2.7, 192.0.2.8]}\n"
+        "status: {loadBalancer: {ingress: [{ip: 192.0.2.1, hostname: lb, ipMode: VIP}]}}\n");
+    const struct service *s = (const struct service *)out.o;
+    assert_non_null(s);
+    assert_int_equal(s->external_ip_n, 2);
+    assert_true(str_eq(s->external_ips[1], STR("192.0.2.8")));
+    assert_int_equal(s->balancer_n, 1);
+    assert_true(str_eq(s->balancers[0].ip, STR("192.0.2.1")));
+    assert_true(str_eq(s->balancers[0].hostname, STR("lb")));
+    finish(&out);
+}
+
 static void endpoint_content(void **state)
 {
     (void)state;
@@ -646,25 +672,31 @@ static void equality(void **state)
     static const struct {
         const char *kind, *a, *b;
     } different[] = {
-        {"ConfigMap",     equal_a,                                                    "data: {a: b}\n"                              },
-        {"ConfigMap",     equal_a,                                                    "data: {a: b, c: e}\n"                        },
-        {"Secret",        "data: {a: aGk=}\n",                                        "stringData: {a: ho}\n"                       },
-        {"Secret",        "type: a\n",                                                "type: b\n"                                   },
-        {"Service",       "spec: {ports: [{port: 1}]}\n",                             "spec: {ports: [{port: 2}]}\n"                },
-        {"Service",       "spec: {ports: [{port: 1}]}\n",                             "spec: {ports: [{port: 1, targetPort: 2}]}\n" },
-        {"Service",       "spec: {ports: [{port: 1}]}\n",                             "spec: {ports: [{port: 1}], type: NodePort}\n"},
-        {"Ingress",       "spec: {rules: [{host: a}]}\n",                             "spec: {rules: [{host: b}]}\n"                },
-        {"Ingress",       "spec: {rules: [{host: a}]}\n",                             "spec: {rules: [{host: a}, {host: a}]}\n"     },
+        {"ConfigMap",     equal_a,                                                                       "data: {a: b}\n"                              },
+        {"ConfigMap",     equal_a,                                                                       "data: {a: b, c: e}\n"                        },
+        {"Secret",        "data: {a: aGk=}\n",                                                           "stringData: {a: ho}\n"                       },
+        {"Secret",        "type: a\n",                                                                   "type: b\n"                                   },
+        {"Service",       "spec: {ports: [{port: 1}]}\n",                                                "spec: {ports: [{port: 2}]}\n"                },
+        {"Service",       "spec: {ports: [{port: 1}]}\n",                                                "spec: {ports: [{port: 1, targetPort: 2}]}\n" },
+        {"Service",       "spec: {ports: [{port: 1}]}\n",                                                "spec: {ports: [{port: 1}], type: NodePort}\n"},
+        {"Ingress",       "spec: {rules: [{host: a}]}\n",                                                "spec: {rules: [{host: b}]}\n"                },
+        {"Ingress",       "spec: {rules: [{host: a}]}\n",                                                "spec: {rules: [{host: a}, {host: a}]}\n"     },
         {"Ingress",       PATHS("pathType: Exact, path: /, " BACKEND),
-         PATHS("pathType: Prefix, path: /, " BACKEND)                                                                               },
+         PATHS("pathType: Prefix, path: /, " BACKEND)                                                                                                  },
+        {"Ingress",       "spec: {rules: [{}]}\nstatus: {loadBalancer: {ingress: [{ip: 192.0.2.1}]}}\n",
+         "spec: {rules: [{}]}\nstatus: {loadBalancer: {ingress: [{ip: 192.0.2.2}]}}\n"                                                                 },
+        {"Service",       "spec: {ports: [{port: 1}]}\n",
+         "spec: {ports: [{port: 1}]}\nstatus: {loadBalancer: {ingress: [{hostname: a}]}}\n"                                                            },
+        {"Service",       "spec: {ports: [{port: 1}]}\n",
+         "spec: {ports: [{port: 1}], externalIPs: [192.0.2.1]}\n"                                                                                      },
         {"Ingress",       "spec: {rules: [{}], tls: [{hosts: [a]}]}\n",
-         "spec: {rules: [{}], tls: [{hosts: [b]}]}\n"                                                                               },
+         "spec: {rules: [{}], tls: [{hosts: [b]}]}\n"                                                                                                  },
         {"EndpointSlice", "addressType: IPv4\nendpoints: [{addresses: [1.1.1.1]}]\n",
-         "addressType: IPv4\nendpoints: [{addresses: [1.1.1.2]}]\n"                                                                 },
+         "addressType: IPv4\nendpoints: [{addresses: [1.1.1.2]}]\n"                                                                                    },
         {"EndpointSlice", "addressType: IPv4\nendpoints: [{addresses: [1.1.1.1]}]\n",
-         "addressType: IPv4\nendpoints: [{addresses: [1.1.1.1], conditions: {ready: false}}]\n"                                     },
+         "addressType: IPv4\nendpoints: [{addresses: [1.1.1.1], conditions: {ready: false}}]\n"                                                        },
         {"Endpoints",     "subsets: [{addresses: [{ip: 1.1.1.1}]}]\n",
-         "subsets: [{addresses: [{ip: 1.1.1.1}]}, {addresses: [{ip: 1.1.1.1}]}]\n"                                                  },
+         "subsets: [{addresses: [{ip: 1.1.1.1}]}, {addresses: [{ip: 1.1.1.1}]}]\n"                                                                     },
     };
     assert_true(are_equal("ConfigMap", equal_a, equal_b));
     assert_true(are_equal("Secret", "data: {a: aGk=}\n", "stringData: {a: hi}\n"));
@@ -679,21 +711,14 @@ static void equality(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ingress_rules),
-        cmocka_unit_test(service_rules),
-        cmocka_unit_test(slice_rules),
-        cmocka_unit_test(other_rules),
-        cmocka_unit_test(cluster_scoped),
-        cmocka_unit_test(secrets_are_silent),
-        cmocka_unit_test(ingress_content),
-        cmocka_unit_test(endpoint_content),
-        cmocka_unit_test(endpoints_become_slices),
-        cmocka_unit_test(secret_content),
-        cmocka_unit_test(diagnostics_limit),
-        cmocka_unit_test(object_size_limit),
-        cmocka_unit_test(list_limits),
-        cmocka_unit_test(large_maps),
-        cmocka_unit_test(equality),
+        cmocka_unit_test(ingress_rules),     cmocka_unit_test(service_rules),
+        cmocka_unit_test(slice_rules),       cmocka_unit_test(other_rules),
+        cmocka_unit_test(cluster_scoped),    cmocka_unit_test(secrets_are_silent),
+        cmocka_unit_test(ingress_content),   cmocka_unit_test(status_content),
+        cmocka_unit_test(endpoint_content),  cmocka_unit_test(endpoints_become_slices),
+        cmocka_unit_test(secret_content),    cmocka_unit_test(diagnostics_limit),
+        cmocka_unit_test(object_size_limit), cmocka_unit_test(list_limits),
+        cmocka_unit_test(large_maps),        cmocka_unit_test(equality),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

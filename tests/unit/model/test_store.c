@@ -192,7 +192,8 @@ static void listener_hears_each_change_once(void **state)
     (void)state;
     struct store *s = new_store();
     struct heard heard = {0};
-    store_listen(s, hear, &heard);
+    struct store_listener listener;
+    store_listen(s, &listener, hear, &heard);
     put(s, build(OBJECT_SERVICE, "default", "a", "1"));
     assert_int_equal(heard.added, 1);
     assert_string_equal(heard.new_mark, "1");
@@ -214,6 +215,28 @@ static void listener_hears_each_change_once(void **state)
 }
 
 static void slices_by_service(void **state)
+static void every_listener_hears(void **state)
+{
+    (void)state;
+    struct store *s = new_store();
+    struct heard heard[2] = {0};
+    struct store_listener listeners[2], silent = {0};
+    store_unlisten(&silent); /* never listened */
+    store_listen(s, &listeners[0], hear, &heard[0]);
+    store_listen(s, &listeners[1], hear, &heard[1]);
+    put(s, build(OBJECT_SERVICE, "default", "a", "1"));
+    assert_int_equal(heard[0].added, 1);
+    assert_int_equal(heard[1].added, 1);
+    store_unlisten(&listeners[0]);
+    put(s, build(OBJECT_SERVICE, "default", "b", "1"));
+    assert_int_equal(heard[0].added, 1);
+    assert_int_equal(heard[1].added, 2);
+    store_unlisten(&listeners[1]);
+    assert_true(del(s, OBJECT_SERVICE, "a"));
+    assert_int_equal(heard[1].deleted, 0);
+    store_free(s);
+}
+
 {
     (void)state;
     struct store *s = new_store();
@@ -407,6 +430,7 @@ int main(void)
         cmocka_unit_test(deleting_by_the_objects_own_name),
         cmocka_unit_test(listener_hears_each_change_once),
         cmocka_unit_test(slices_by_service),
+        cmocka_unit_test(every_listener_hears),
         cmocka_unit_test(endpoints_are_left_out_beside_slices),
         cmocka_unit_test(no_trace_of_services_without_slices),
         cmocka_unit_test(a_new_store_without_memory),

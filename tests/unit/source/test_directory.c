@@ -72,6 +72,7 @@ struct bench {
     char path[80];     /* the root: top/m */
     struct loop *loop; /* NULL: offline */
     struct store *store;
+    struct store_listener listener;
     struct directory *d;
     struct directory_options options;
     size_t batches, diags, changes, dels, progress_calls, progress_total;
@@ -118,7 +119,7 @@ static void bench_init(struct bench *b)
     b->options =
         (struct directory_options){parse, on_diag, on_batch, on_progress, b, 0, 0, CHECK_EVERY};
     assert_int_equal(store_new(&b->store), E_OK);
-    store_listen(b->store, on_change, b);
+    store_listen(b->store, &b->listener, on_change, b);
     assert_int_equal(loop_new(&b->loop), E_OK);
 }
 
