@@ -214,7 +214,6 @@ static void listener_hears_each_change_once(void **state)
     store_free(s);
 }
 
-static void slices_by_service(void **state)
 static void every_listener_hears(void **state)
 {
     (void)state;
@@ -237,6 +236,7 @@ static void every_listener_hears(void **state)
     store_free(s);
 }
 
+static void slices_by_service(void **state)
 {
     (void)state;
     struct store *s = new_store();
@@ -429,8 +429,8 @@ int main(void)
         cmocka_unit_test(keys_do_not_run_together),
         cmocka_unit_test(deleting_by_the_objects_own_name),
         cmocka_unit_test(listener_hears_each_change_once),
-        cmocka_unit_test(slices_by_service),
         cmocka_unit_test(every_listener_hears),
+        cmocka_unit_test(slices_by_service),
         cmocka_unit_test(endpoints_are_left_out_beside_slices),
         cmocka_unit_test(no_trace_of_services_without_slices),
         cmocka_unit_test(a_new_store_without_memory),
