@@ -69,7 +69,7 @@ static void plain_close(struct transport *t, bool has_reset)
     (void)close(fd);
 }
 
-static const struct transport_ops plain_ops = {
+const struct transport_ops transport_plain_ops = {
     .receive = plain_receive,
     .send = plain_send,
     .taken = plain_taken,
@@ -79,7 +79,8 @@ static const struct transport_ops plain_ops = {
 
 enum err transport_plain_open(struct transport *t, struct loop *loop, int fd, watch_fn *on_event)
 {
-    *t = (struct transport){.watch = {.fd = -1}, .loop = loop, .ops = &plain_ops};
+    *t = (struct transport){
+        .watch = {.fd = -1}, .loop = loop, .ops = &transport_plain_ops, .is_open = true};
     enum err e = loop_watch(loop, &t->watch, fd, on_event);
     if (e != E_OK) {
         (void)close(fd); /* ours by contract */

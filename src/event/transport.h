@@ -10,10 +10,12 @@ struct transport;
 
 struct transport_ops {
     /* At least one byte into p. *ret_n < room says: drained, wait for the next event.
-     * Errors: E_AGAIN, E_CLOSED (end of stream), E_SYS (reset and the like). */
+     * Errors: E_AGAIN, E_CLOSED (end of stream), E_SYS (reset and the like; TLS: also an end
+     * without close_notify), E_PROTO (TLS: the peer broke it), E_NOMEM (TLS). */
     enum err (*receive)(struct transport *t, void *p, size_t room, size_t *ret_n);
     /* Sends what fits now. E_OK with *ret_n = everything, or E_AGAIN with *ret_n = what went (the
-     * rest after EPOLLOUT). Errors: E_CLOSED, E_SYS. */
+     * rest after EPOLLOUT: the same bytes, more may follow them). Errors: E_CLOSED, E_SYS, E_PROTO,
+     * E_NOMEM. */
     enum err (*send)(struct transport *t, struct iovec *parts, int part_n, size_t *ret_n);
     /* Bytes that the peer has acknowledged since the connection began, one more for the handshake
      * when we connected: it only grows; 0 where that cannot be known. A system call. */
@@ -29,7 +31,18 @@ struct transport {
     struct loop *loop;
     uint64_t sent_n; /* bytes given to the kernel since the connection began */
     const struct transport_ops *ops;
+    void *own;    /* what the ops keep; NULL for plain TCP */
+    bool is_open; /* false: shaking hands, inside receive(); the owner's timeout ends that */
 };
+
+extern const struct transport_ops transport_plain_ops;
 
 /* Takes fd (closed on failure too): watches it edge-triggered. Errors: E_SYS. */
 enum err transport_plain_open(struct transport *t, struct loop *loop, int fd, watch_fn *on_event);
+
+/* Opens transports of one kind: what a server is told to use. */
+struct transport_opener {
+    /* As transport_plain_open(). */
+    enum err (*open)(struct transport_opener *o, struct transport *t, struct loop *loop, int fd,
+                     watch_fn *on_event);
+};

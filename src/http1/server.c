@@ -24,6 +24,7 @@ enum state { IDLE, HEAD, EXCHANGE, CLOSING, DEAD };
 /* What the connection waits for; each has a named timeout. */
 enum wait {
     WAIT_NONE,
+    WAIT_HANDSHAKE, /* of TLS */
     WAIT_IDLE,
     WAIT_HEAD,
     WAIT_BODY,
@@ -65,17 +66,19 @@ static const struct {
     size_t timeout; /* offset in struct snap_settings */
     size_t counter; /* offset of the stats_value in struct stats_page; 0 = none */
 } waits[WAITS_N] = {
-    [WAIT_IDLE] = {offsetof(struct snap_settings, keep_alive),
-                   offsetof(struct stats_page, timeout_client_idle)},
-    [WAIT_HEAD] = {offsetof(struct snap_settings,         client_header_timeout),
-                   offsetof(struct stats_page, timeout_client_head)},
-    [WAIT_BODY] = {offsetof(struct snap_settings,client_body_timeout),
-                   offsetof(struct stats_page, timeout_client_body)},
-    [WAIT_WRITE] = {offsetof(struct snap_settings,                             send_timeout),
-                   offsetof(struct stats_page, timeout_client_write)},
-    [WAIT_RESPONSE] = {offsetof(struct snap_settings,    client_half_close_timeout),
-                   offsetof(struct stats_page, timeout_client_half_close)},
-    [WAIT_LINGER] = {TIMEOUT_LINGER, 0},
+    [WAIT_HANDSHAKE] = {offsetof(struct snap_settings, client_header_timeout),
+                        offsetof(struct stats_page, timeout_client_handshake)},
+    [WAIT_IDLE] = {offsetof(struct snap_settings,    keep_alive),
+                        offsetof(struct stats_page, timeout_client_idle)},
+    [WAIT_HEAD] = {offsetof(struct snap_settings,               client_header_timeout),
+                        offsetof(struct stats_page, timeout_client_head)},
+    [WAIT_BODY] = {offsetof(struct snap_settings,                             client_body_timeout),
+                        offsetof(struct stats_page, timeout_client_body)},
+    [WAIT_WRITE] = {offsetof(struct snap_settings,    send_timeout),
+                        offsetof(struct stats_page, timeout_client_write)},
+    [WAIT_RESPONSE] = {offsetof(struct snap_settings, client_half_close_timeout),
+                        offsetof(struct stats_page, timeout_client_half_close)},
+    [WAIT_LINGER] = {TIMEOUT_LINGER,         0                                                        },
 };
 
 static void conn_run(struct conn *c);
@@ -509,6 +512,9 @@ static bool step_head(struct conn *c)
     size_t head_n, max = c->server->context->settings->max_header_bytes;
     enum err e = conn_more(c, c->seen_n, &bytes);
     if (e == E_AGAIN) {
+        if (c->wait == WAIT_HANDSHAKE && c->channel.transport.is_open) {
+            conn_wait(c, WAIT_IDLE);
+        }
         return false;
     }
     if (e == E_LIMIT) {
@@ -749,6 +755,7 @@ static void conn_on_timer(struct timer *t)
     switch (wait) {
     case WAIT_NONE:
     case WAITS_N:
+    case WAIT_HANDSHAKE:
     case WAIT_IDLE:
     case WAIT_LINGER:
         conn_kill(c, false);
@@ -789,7 +796,10 @@ enum err http1_server_accept(struct http1_server *s, int fd, const struct http_p
     c->server = s;
     c->peer = *peer;
     channel_init(&c->channel, s->context, HEAD_BYTES_MAX + RECEIVE_BYTES);
-    enum err e = transport_plain_open(&c->channel.transport, s->context->loop, fd, conn_on_event);
+    struct transport *t = &c->channel.transport;
+    struct loop *loop = s->context->loop;
+    enum err e = s->opener == NULL ? transport_plain_open(t, loop, fd, conn_on_event)
+                                   : s->opener->open(s->opener, t, loop, fd, conn_on_event);
     if (e != E_OK) {
         mem_free(c);
         return e;
@@ -797,7 +807,8 @@ enum err http1_server_accept(struct http1_server *s, int fd, const struct http_p
     list_append(&s->conns, &c->link);
     s->conn_n++;
     stats_add(&s->stats->conns_idle, 1);
-    conn_wait(c, WAIT_IDLE); /* the first event says that there are bytes */
+    /* The first event says that there are bytes. */
+    conn_wait(c, t->is_open ? WAIT_IDLE : WAIT_HANDSHAKE);
     return E_OK;
 }
 

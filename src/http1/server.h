@@ -9,7 +9,8 @@
 struct http1_server {
     struct http1_context *context;
     struct http_handler *handler;
-    struct stats_page *stats; /* never NULL */
+    struct stats_page *stats;        /* never NULL */
+    struct transport_opener *opener; /* NULL: plain TCP; set after http1_server_init() */
     bool is_draining;
     struct list conns;
     size_t conn_n;
@@ -19,7 +20,7 @@ struct http1_server {
 void http1_server_init(struct http1_server *s, struct http1_context *context,
                        struct http_handler *handler, struct stats_page *stats);
 /* Serves the accepted, non-blocking socket fd, which it takes (also on failure). peer is copied;
- * peer->listener stays valid for the server's life. Errors: E_NOMEM, E_SYS. */
+ * peer->listener stays valid for the server's life. Errors: E_NOMEM, E_SYS, those of the opener. */
 enum err http1_server_accept(struct http1_server *s, int fd, const struct http_peer *peer);
 /* Closes idle connections now and the others after the response they are at. */
 void http1_server_drain(struct http1_server *s);
