@@ -8,7 +8,7 @@ PYTHON       := /usr/bin/python3
 
 .DEFAULT_GOAL := build
 .PHONY: help build run run-check test lint analyze format check-format sanitize fuzz bench \
-        bench-cost bench-scale install clean
+        bench-cost bench-scale image install clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r t d; do \
@@ -27,11 +27,11 @@ run-check: build  ## the same, but run the printed curl lines, verify the answer
 	@LINTEL_BUILD=$(BUILD) $(PYTHON) scripts/run --check
 
 test:  ## every test, in the normal build and under ASan + UBSan
-	@scripts/install-deps build test lint
+	@scripts/install-deps build test lint image
 	@$(PYTHON) scripts/test
 
 sanitize:  ## the tests under ASan + UBSan only
-	@scripts/install-deps build test
+	@scripts/install-deps build test image
 	@$(PYTHON) scripts/test --only sanitize
 
 lint:  ## formatting, floors, banned functions, files that belong together
@@ -68,6 +68,10 @@ bench-cost: build  ## system calls and instructions of a request
 bench-scale: build  ## 10,000 Ingresses and 100,000 endpoints
 	@scripts/install-deps build bench
 	@LINTEL_BUILD=$(BUILD) bench/scale
+
+image:  ## the container image: out/image (OCI layout), out/lintel-image.tar
+	@scripts/install-deps build image
+	@scripts/image
 
 install: build  ## into PREFIX (/usr/local); DESTDIR is heeded
 	@meson configure $(BUILD) -Dprefix=$(PREFIX)
