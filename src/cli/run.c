@@ -109,6 +109,7 @@ static int run(const struct cli_args *a, const struct passed *passed)
         .listener_n = sizeof(listeners) / sizeof(listeners[0]),
         .worker_n = (uint32_t)cli_number(a, CLI_OPT_workers),
         .access_log_format = access_log_format(a),
+        .log_level = (uint32_t)cli_number(a, CLI_OPT_log_level),
         .is_access_log_on = access_log_format(a) != ACCESS_LOG_OFF,
         .access_log_file = file.n > 0 ? file.p : NULL,
         .has_no_host_metrics = !cli_flag(a, CLI_OPT_metrics_per_host),

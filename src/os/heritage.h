@@ -27,6 +27,7 @@ struct heritage {
     int32_t stats_fd;    /* memfd of struct stats_area */
     int32_t log_fd;      /* access log: non-blocking; -1 = off */
     uint32_t log_format; /* enum access_log_format */
+    uint32_t log_level;  /* enum log_level */
     uint32_t listener_n;
     struct heritage_listener listeners[LISTENERS_MAX];
     uint64_t shutdown_grace_us; /* go on accepting for this long after the drain message */

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "base/str.h"
@@ -88,6 +89,11 @@ static uint32_t quota_cpu_n(struct str text)
     }
     uint64_t n = (quota + period - 1) / period;
     return n == 0 ? 1 : (uint32_t)n;
+}
+
+void proc_name_set(const char *name)
+{
+    (void)prctl(PR_SET_NAME, name); /* only for people */
 }
 
 uint32_t proc_cpu_n(void)

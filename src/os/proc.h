@@ -15,6 +15,9 @@ struct proc_usage {
 /* Errors: E_NOTFOUND (no such process, or nothing to be seen of it), E_PROTO, E_SYS. */
 enum err proc_usage_read(pid_t pid, struct proc_usage *ret);
 
+/* What ps shows as the name of this process; cut at 15 bytes. */
+void proc_name_set(const char *name);
+
 /* CPUs this process may use, at least 1: the affinity mask, cut by the container's quota (cgroup v2
  * cpu.max, rounded up). */
 uint32_t proc_cpu_n(void);

@@ -186,6 +186,7 @@ static size_t heritage_fill(const struct child *c, int control_fd, struct herita
                            .stats_fd = s->stats_fd,
                            .log_fd = c->role == HERITAGE_WORKER ? s->log_fd : -1,
                            .log_format = s->options->access_log_format,
+                           .log_level = s->options->log_level,
                            .shutdown_grace_us = s->options->shutdown_grace,
                            .drain_us = s->options->drain};
     keep[keep_n++] = h->control_fd;

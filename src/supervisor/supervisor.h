@@ -49,6 +49,7 @@ struct supervisor_options {
     const char *access_log_file;        /* appended to, opened anew on SIGHUP; NULL = stdout */
     bool has_no_host_metrics;           /* series of requests lack the host */
     uint32_t access_log_format;         /* enum access_log_format, passed on */
+    uint32_t log_level;                 /* enum log_level of the workers */
     const char *const *controller_argv; /* options for the controller, NULL-terminated; or NULL */
     usec_t shutdown_grace;              /* go on accepting for this long after SIGTERM */
     usec_t drain;                       /* then finish what is in flight; 0 = TIMEOUT_DRAIN */

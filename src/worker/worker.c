@@ -253,7 +253,7 @@ int worker_main(int heritage_fd)
     }
     char name[16];
     (void)snprintf(name, sizeof(name), "worker %u", w->heritage.index);
-    log_init(name, LOG_INFO);
+    log_init(name, (enum log_level)w->heritage.log_level);
     ignore_signals();
     e = worker_run(w);
     mem_free(w);

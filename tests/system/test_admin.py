@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+from lib import process
 from lib.client import Client
 from lib.manifests import app, ingress, ingress_class, rule
 from lib.wait import eventually
@@ -151,3 +152,21 @@ def test_not_ready_while_nothing_was_loaded(stage):
     eventually(ready)
     assert seen <= {200, 503}
     assert all(g >= 1 for g in lintel.generations())
+
+
+@pytest.mark.parametrize("level, is_told", [("info", True), ("warn", False)])
+def test_log_level_holds_for_every_process(stage, level, is_told):
+    lintel = stage.run(ingress_class(), workers=2, arguments=("--log-level", level))
+    assert lintel.stop() == 0
+    told = {name: f" INFO {name} " in lintel.log()
+            for name in ("supervisor", "controller", "worker 0", "worker 1")}
+    assert told == dict.fromkeys(told, is_told), lintel.log()
+
+
+def test_processes_have_names(stage):
+    lintel = stage.run(ingress_class(), workers=1)
+    names = []
+    for pid in process.children_of(lintel.supervisor):
+        with open(f"/proc/{pid}/comm", encoding="utf-8") as file:
+            names.append(file.read().strip())
+    assert sorted(names) == ["lintel-control", "lintel-worker"]
