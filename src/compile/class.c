@@ -3,7 +3,7 @@
  * plugin that writes the default class into an Ingress, so the default is looked up here. */
 #include "compile/compile_priv.h"
 
-enum answer { ANSWER_NONE, ANSWER_OURS, ANSWER_OTHER, ANSWER_UNKNOWN };
+enum answer { ANSWER_NONE, ANSWER_OURS, ANSWER_OTHER, ANSWER_UNKNOWN, ANSWER_HIDDEN };
 
 static const struct finding unknown_class = {DIAG_WARNING, DIAG_ClassConflict,
                                              "an Ingress of an unknown class is served by nobody",
@@ -53,6 +53,11 @@ bool class_default_refresh(struct compile *c)
     return was_ours != c->is_default_class_ours;
 }
 
+bool class_is_nginx(const struct compile *c)
+{
+    return str_eq(c->options->controller, STR("k8s.io/ingress-nginx"));
+}
+
 struct str class_annotation(const struct ingress *ingress)
 {
     struct str value;
@@ -66,8 +71,12 @@ static enum answer ask_field(const struct compile *c, const struct ingress *ingr
     if (!ingress->has_class_name) {
         return ANSWER_NONE;
     }
-    if (c->options->is_class_by_name && str_eq(ingress->class_name, c->options->ingress_class)) {
+    bool is_by_name = c->options->is_class_by_name || c->are_classes_hidden;
+    if (is_by_name && str_eq(ingress->class_name, c->options->ingress_class)) {
         return ANSWER_OURS;
+    }
+    if (c->are_classes_hidden) {
+        return ANSWER_HIDDEN;
     }
     const struct object *o =
         store_get(c->store, OBJECT_INGRESS_CLASS, STR_EMPTY, ingress->class_name);
@@ -108,6 +117,8 @@ struct class_verdict class_judge(const struct compile *c, const struct ingress *
         [ANSWER_OURS] = "its ingressClassName is ours",
         [ANSWER_OTHER] = "its ingressClassName is another controller's",
         [ANSWER_UNKNOWN] = "its ingressClassName names no IngressClass",
+        [ANSWER_HIDDEN] = "its ingressClassName is not --ingress-class, and Lintel may not read "
+                          "IngressClasses",
     };
     enum answer field = ask_field(c, ingress);
     enum answer annotation = ask_annotation(c, ingress);

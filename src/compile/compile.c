@@ -58,6 +58,7 @@ static void ingresses_free(struct map *m)
         struct ingress_node *n = slot->value;
         mem_free(n->links);
         mem_free(n->uses);
+        mem_free(n->secrets);
     }
     nodes_free(m);
 }
@@ -88,6 +89,7 @@ void compile_free(struct compile *c)
     nodes_free(&c->services);
     nodes_free(&c->ports);
     nodes_free(&c->names);
+    nodes_free(&c->secrets);
     work_free(c);
     mem_free(c->book);
     mem_free(c);
@@ -191,5 +193,27 @@ void compile_each_external_name(const struct compile *c, compile_name_fn *fn, vo
     map_each(slot, &c->names)
     {
         fn(arg, ((const struct node *)slot->value)->key.part[0]);
+    }
+}
+
+void compile_each_secret(const struct compile *c, compile_secret_fn *fn, void *arg)
+{
+    map_each(slot, &c->secrets)
+    {
+        const struct node *secret = slot->value;
+        fn(arg, secret->key.part[0], secret->key.part[1]);
+    }
+}
+
+uint64_t compile_secret_version(const struct compile *c)
+{
+    return c->secret_version;
+}
+
+void compile_hide_classes(struct compile *c, bool are_hidden)
+{
+    if (c->are_classes_hidden != are_hidden) {
+        c->are_classes_hidden = are_hidden;
+        index_classes_changed(c);
     }
 }

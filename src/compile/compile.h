@@ -22,6 +22,8 @@ struct compile_options {
     uint32_t trusted_n;
     struct str default_namespace, default_service; /* --default-backend-service; empty = none; its
                                                       first port is used */
+    struct str node_name; /* where we run: its Node in the store tells our zone; empty = unknown,
+                             and hints of EndpointSlices are not used */
 };
 
 struct compile;
@@ -54,3 +56,13 @@ bool compile_is_ours(const struct compile *c, const struct ingress *ingress, con
 /* The names that ExternalName Services in use need resolved; called with each one (lower case). */
 typedef void compile_name_fn(void *arg, struct str name);
 void compile_each_external_name(const struct compile *c, compile_name_fn *fn, void *arg);
+
+/* The Secrets that accepted Ingresses refer to, each once. */
+typedef void compile_secret_fn(void *arg, struct str namespace_name, struct str name);
+void compile_each_secret(const struct compile *c, compile_secret_fn *fn, void *arg);
+/* Another number whenever that set may have changed. */
+uint64_t compile_secret_version(const struct compile *c);
+
+/* IngressClasses may not be read, so that none is in the store: an ingressClassName is ours when it
+ * is --ingress-class. Takes effect with the next run. */
+void compile_hide_classes(struct compile *c, bool are_hidden);

@@ -3,6 +3,7 @@
  *   Ingress --link--> host (SNAP_HOST)       a rule, or the default backend, adds to this host
  *           --use---> port (SNAP_SERVICE)    a backend names this Service and port
  *           --------> class                  whose coming and going decides whether it is ours
+ *           --------> secret                 of its spec.tls
  *   port -----------> service                one Service, all its ports in use
  *        -----------> name                   what an ExternalName must be resolved as
  *
@@ -82,7 +83,13 @@ struct ingress_node { /* key: namespace, name */
     struct class_node *class;
     struct link *links;
     struct use *uses;
-    uint32_t link_n, use_n;
+    struct secret_node **secrets;
+    uint32_t link_n, use_n, secret_n;
+};
+
+struct secret_node { /* key: namespace, name */
+    struct node node;
+    uint32_t use_n; /* in ingress_node.secrets */
 };
 
 struct class_node { /* key: name */
@@ -164,16 +171,17 @@ struct service_work {
 struct compile {
     struct store *store;
     const struct compile_options *options;
-    struct map ingresses, classes, hosts, services, ports, names;
+    struct map ingresses, classes, hosts, services, ports, names, secrets;
     struct list dirty_ingresses, dirty_hosts, dirty_ports;
     struct list classless; /* ingress_node.in_class of those that say nothing about their class */
     bool has_default_class, is_default_class_ours;
+    bool are_classes_hidden;
     bool has_missed;            /* the store may hold Ingresses without a record */
     struct host_node *any_host; /* key "" */
     struct store_listener listener;
-    struct use default_use;     /* of options.default_service */
+    struct use default_use; /* of options.default_service */
     struct product global;
-    uint64_t stamp;
+    uint64_t stamp, secret_version;
     struct diag_book *book;
     struct buf shard, key, field, what;
     struct host_work host;
@@ -201,10 +209,16 @@ struct port_node *port_make(struct compile *c, struct str namespace_name, struct
                             struct str port);
 /* Makes name what port depends on; empty: nothing. Errors: E_NOMEM. */
 enum err port_depend(struct compile *c, struct port_node *port, struct str name);
+/* One more use of it by an Ingress. Errors: E_NOMEM. */
+enum err secret_use(struct compile *c, struct str namespace_name, struct str name,
+                    struct secret_node **ret);
+void secret_release(struct compile *c, struct secret_node *secret);
 /* Frees the port's record and what only it refers to. */
 void port_free(struct compile *c, struct port_node *port);
 /* A store_change_fn over struct compile. */
 void index_change(void *arg, const struct object *old_object, const struct object *new_object);
+/* Marks every Ingress that names a class. */
+void index_classes_changed(struct compile *c);
 /* Makes records for Ingresses of the store that have none. Errors: E_NOMEM. */
 enum err index_catch_up(struct compile *c);
 
@@ -220,6 +234,8 @@ struct class_verdict {
 struct class_verdict class_judge(const struct compile *c, const struct ingress *ingress);
 /* Looks for the default class anew; true when that changed. O(classes). */
 bool class_default_refresh(struct compile *c);
+/* Our IngressClasses are those of ingress-nginx, whose semantics come with them. */
+bool class_is_nginx(const struct compile *c);
 /* The value of the legacy annotation; empty when there is none. */
 struct str class_annotation(const struct ingress *ingress);
 void class_check(struct compile *c, struct diag_batch *batch, const struct ingress *ingress,

@@ -1,7 +1,13 @@
 /* The endpoints of a Service port: over all its slices, whatever their order.
- * Ready ones; when there is none, those that still serve while they terminate (as kube-proxy does).
- * A slice's port is found by the name of the Service's port; the number is what the slice says.
- * Source: discovery.k8s.io/v1 EndpointSlice. */
+ * Ready ones; when there is none, those that still serve while they terminate (as kube-proxy does,
+ * and as ingress-nginx does not). A slice's port is found by the name of the Service's port; the
+ * number is what the slice says.
+ *
+ * Hints say for which zones or nodes an endpoint is meant. They are used only when every ready
+ * endpoint has some and ours is among them: those of nodes first, then those of zones. The
+ * Service's trafficDistribution needs no look: it is what makes the control plane write hints, and
+ * it takes them away where they would overload an endpoint.
+ * Source: discovery.k8s.io/v1 EndpointSlice; the rules of kube-proxy. */
 #include "compile/compile_priv.h"
 
 #include "base/mem.h"
@@ -15,10 +21,22 @@ static const struct finding no_endpoints = {
     "a request needs an endpoint that is ready; until there is one it is answered with 503",
     "see whether the Service's pods run, are ready and have its labels and port"};
 
+enum reach { REACH_ALL, REACH_ZONE, REACH_NODE }; /* whose endpoints are taken */
+
+/* What the hints of the ready endpoints say. */
+struct survey {
+    size_t ready_n;
+    size_t zone_n, node_n; /* with a hint of that kind */
+    bool is_our_zone_in, is_our_node_in;
+};
+
 struct pick {
     struct compile *c;
     const struct service *service;
     const struct service_port *port;
+    struct str zone, node; /* ours; empty: unknown */
+    struct survey survey;
+    enum reach reach;
     size_t slice_n, match_n; /* slices, and those of them with the port */
     enum err err;
 };
@@ -81,15 +99,121 @@ static uint16_t slice_port(const struct pick *p, const struct endpoint_slice *sl
     return 0;
 }
 
+static bool is_usable(const struct endpoint *e)
+{
+    return e->address_n > 0 && !ip_is_unusable(&e->addresses[0]); /* the decoder has told */
+}
+
+static bool is_ready(const struct pick *p, const struct endpoint *e)
+{
+    return e->is_ready || p->service->publishes_not_ready;
+}
+
+/* ---- hints ---- */
+
+static bool hints_have(const struct endpoint_hint *hints, uint32_t n, struct str name)
+{
+    for (uint32_t i = 0; i < n && name.n > 0; i++) {
+        if (str_eq(hints[i].name, name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void endpoint_survey(struct pick *p, const struct endpoint *e)
+{
+    struct survey *s = &p->survey;
+    s->ready_n++;
+    s->zone_n += e->zone_hint_n > 0;
+    s->node_n += e->node_hint_n > 0;
+    s->is_our_zone_in = s->is_our_zone_in || hints_have(e->zone_hints, e->zone_hint_n, p->zone);
+    s->is_our_node_in = s->is_our_node_in || hints_have(e->node_hints, e->node_hint_n, p->node);
+}
+
+static void slice_survey(void *arg, const struct endpoint_slice *slice)
+{
+    struct pick *p = arg;
+    if (slice_port(p, slice) == 0) {
+        return;
+    }
+    for (uint32_t i = 0; i < slice->endpoint_n; i++) {
+        const struct endpoint *e = &slice->endpoints[i];
+        if (is_usable(e) && is_ready(p, e)) {
+            endpoint_survey(p, e);
+        }
+    }
+}
+
+/* ingress-nginx knows zones only, and looks at them only where the Service asks for it. */
+static bool has_nginx_topology(const struct service *service)
+{
+    static const struct str annotations[] = {
+        STR_INIT("service.kubernetes.io/topology-mode"),
+        STR_INIT("service.kubernetes.io/topology-aware-hints"),
+    };
+    struct str value;
+    for (size_t i = 0; i < sizeof(annotations) / sizeof(annotations[0]); i++) {
+        if (string_map_get(&service->object.annotations, annotations[i], &value)) {
+            return str_eq_nocase(value, STR("auto"));
+        }
+    }
+    return false;
+}
+
+/* Where we are; false when hints do not count. */
+static bool place_find(struct pick *p)
+{
+    const struct str name = p->c->options->node_name;
+    bool is_nginx = class_is_nginx(p->c);
+    if (name.n == 0 || (is_nginx && !has_nginx_topology(p->service))) {
+        return false;
+    }
+    const struct object *node = store_get(p->c->store, OBJECT_NODE, STR_EMPTY, name);
+    p->node = is_nginx ? STR_EMPTY : name;
+    if (node == NULL ||
+        !string_map_get(&node->labels, STR("topology.kubernetes.io/zone"), &p->zone)) {
+        p->zone = STR_EMPTY;
+    }
+    return true;
+}
+
+static enum reach reach_choose(struct pick *p, const struct port_node *port)
+{
+    const struct survey *s = &p->survey;
+    if (!place_find(p)) {
+        return REACH_ALL;
+    }
+    store_each_slice(p->c->store, port->node.key.part[0], port->node.key.part[1], slice_survey, p);
+    if (s->is_our_node_in && s->node_n == s->ready_n) {
+        return REACH_NODE;
+    }
+    return s->is_our_zone_in && s->zone_n == s->ready_n ? REACH_ZONE : REACH_ALL;
+}
+
+static bool is_in_reach(const struct pick *p, const struct endpoint *e)
+{
+    switch (p->reach) {
+    case REACH_ALL:
+        return true;
+    case REACH_ZONE:
+        return hints_have(e->zone_hints, e->zone_hint_n, p->zone);
+    case REACH_NODE:
+        return hints_have(e->node_hints, e->node_hint_n, p->node);
+    }
+    return true;
+}
+
+/* ---- the choice ---- */
+
 static void endpoint_take(struct pick *p, const struct endpoint *e, uint16_t port)
 {
     struct service_work *w = &p->c->service;
-    if (e->address_n == 0 || ip_is_unusable(&e->addresses[0])) { /* the decoder has told */
-        return;
-    }
-    if (e->is_ready || p->service->publishes_not_ready) {
-        p->err = endpoint_list_add(&w->endpoints, &e->addresses[0], port);
-    } else if (e->is_serving && e->is_terminating) {
+    if (is_ready(p, e)) {
+        if (is_in_reach(p, e)) {
+            p->err = endpoint_list_add(&w->endpoints, &e->addresses[0], port);
+        }
+    } else if (e->is_serving && e->is_terminating && !class_is_nginx(p->c)) {
         p->err = endpoint_list_add(&w->terminating, &e->addresses[0], port);
     }
 }
@@ -104,7 +228,9 @@ static void slice_take(void *arg, const struct endpoint_slice *slice)
     }
     p->match_n++;
     for (uint32_t i = 0; i < slice->endpoint_n && p->err == E_OK; i++) {
-        endpoint_take(p, &slice->endpoints[i], port);
+        if (is_usable(&slice->endpoints[i])) {
+            endpoint_take(p, &slice->endpoints[i], port);
+        }
     }
 }
 
@@ -130,7 +256,9 @@ enum err endpoints_gather(struct compile *c, struct diag_batch *batch, const str
                           const struct service *service, const struct service_port *service_port)
 {
     struct service_work *w = &c->service;
-    struct pick p = {.c = c, .service = service, .port = service_port};
+    struct pick p = {
+        .c = c, .service = service, .port = service_port, .zone = STR_EMPTY, .node = STR_EMPTY};
+    p.reach = reach_choose(&p, port);
     store_each_slice(c->store, port->node.key.part[0], port->node.key.part[1], slice_take, &p);
     TRY(p.err);
     if (w->endpoints.n == 0) {

@@ -167,6 +167,29 @@ void port_free(struct compile *c, struct port_node *port)
     node_free(&c->ports, &port->node);
 }
 
+enum err secret_use(struct compile *c, struct str namespace_name, struct str name,
+                    struct secret_node **ret)
+{
+    struct key key = {
+        {namespace_name, name}
+    };
+    struct secret_node *secret = node_make(&c->secrets, &key, sizeof(*secret));
+    if (secret == NULL) {
+        return E_NOMEM;
+    }
+    c->secret_version += secret->use_n++ == 0;
+    *ret = secret;
+    return E_OK;
+}
+
+void secret_release(struct compile *c, struct secret_node *secret)
+{
+    if (--secret->use_n == 0) {
+        c->secret_version++;
+        node_free(&c->secrets, &secret->node);
+    }
+}
+
 static enum err ingress_changed(struct compile *c, const struct object *old_object,
                                 const struct object *new_object)
 {
@@ -204,6 +227,14 @@ static void class_changed(struct compile *c, struct str name)
     }
 }
 
+void index_classes_changed(struct compile *c)
+{
+    map_each(slot, &c->classes)
+    {
+        mark_class(c, &((struct class_node *)slot->value)->ingresses);
+    }
+}
+
 static void service_changed(struct compile *c, struct str namespace_name, struct str name)
 {
     struct service_node *service = node_find(&c->services, &(struct key){
@@ -224,6 +255,18 @@ static void slice_changed(struct compile *c, const struct object *o)
     if (o != NULL) { /* a slice may move from one Service to another */
         const struct endpoint_slice *slice = (const struct endpoint_slice *)(const void *)o;
         service_changed(c, o->namespace_name, slice->service);
+    }
+}
+
+/* Read once at the start, so nearly never: which hints count depends on our zone. */
+static void node_changed(struct compile *c, struct str name)
+{
+    if (!str_eq(name, c->options->node_name)) {
+        return;
+    }
+    map_each(slot, &c->ports)
+    {
+        node_mark(&c->dirty_ports, slot->value);
     }
 }
 
@@ -263,6 +306,9 @@ void index_change(void *arg, const struct object *old_object, const struct objec
         return;
     case OBJECT_RESOLUTION:
         resolution_changed(c, o->name);
+        return;
+    case OBJECT_NODE:
+        node_changed(c, o->name);
         return;
     case OBJECT_SECRET:
     case OBJECT_CONFIG_MAP:

@@ -111,6 +111,26 @@ static enum err uses_make(struct compile *c, struct ingress_node *n)
     return E_OK;
 }
 
+/* What the API would not take as a name cannot be there. */
+static enum err secrets_make(struct compile *c, struct ingress_node *n)
+{
+    const struct ingress *in = n->object;
+    if (in->tls_n == 0) {
+        return E_OK;
+    }
+    n->secrets = mem_calloc(in->tls_n, sizeof(struct secret_node *));
+    if (n->secrets == NULL) {
+        return E_NOMEM;
+    }
+    for (uint32_t i = 0; i < in->tls_n; i++) {
+        if (dns_subdomain_is_valid(in->tls[i].secret)) {
+            TRY(secret_use(c, n->node.key.part[0], in->tls[i].secret, &n->secrets[n->secret_n]));
+            n->secret_n++;
+        }
+    }
+    return E_OK;
+}
+
 void ingress_detach(struct compile *c, struct ingress_node *n)
 {
     for (uint32_t i = 0; i < n->link_n; i++) {
@@ -121,11 +141,16 @@ void ingress_detach(struct compile *c, struct ingress_node *n)
         list_del(&n->uses[i].in_port);
         node_mark(&c->dirty_ports, &n->uses[i].port->node);
     }
+    for (uint32_t i = 0; i < n->secret_n; i++) {
+        secret_release(c, n->secrets[i]);
+    }
     mem_free(n->links);
     mem_free(n->uses);
+    mem_free(n->secrets);
     n->links = NULL;
     n->uses = NULL;
-    n->link_n = n->use_n = 0;
+    n->secrets = NULL;
+    n->link_n = n->use_n = n->secret_n = 0;
 }
 
 /* ---- class ---- */
@@ -214,6 +239,7 @@ static enum err ingress_attach(struct compile *c, struct ingress_node *n, struct
     if (verdict.is_ours) {
         TRY(links_make(c, n));
         TRY(uses_make(c, n));
+        TRY(secrets_make(c, n));
         ingress_check(c, batch, n->object);
     }
     return batch->err;

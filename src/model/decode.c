@@ -3,8 +3,8 @@
 #include "model/decode_priv.h"
 
 static const struct decode_kind *const kinds[] = {
-    &kind_ingress,   &kind_ingress_class, &kind_service,    &kind_endpoint_slice,
-    &kind_endpoints, &kind_secret,        &kind_config_map, &kind_namespace,
+    &kind_ingress, &kind_ingress_class, &kind_service,   &kind_endpoint_slice, &kind_endpoints,
+    &kind_secret,  &kind_config_map,    &kind_namespace, &kind_node,
 };
 
 enum {

@@ -132,7 +132,7 @@ extern const struct schema schema_metadata, schema_published;
 extern const struct text_rule rule_subdomain, rule_label, rule_port_name, rule_data_key,
     rule_protocol;
 extern const struct decode_kind kind_ingress, kind_ingress_class, kind_service, kind_endpoint_slice,
-    kind_endpoints, kind_secret, kind_config_map, kind_namespace;
+    kind_endpoints, kind_secret, kind_config_map, kind_namespace, kind_node;
 /* For comparison: what the finished structs hold, where that is not what is read. */
 extern const struct schema schema_slice_content, schema_secret_content;
 

@@ -110,6 +110,28 @@ static const struct field target_fields[] = {
 };
 static const struct schema schema_target = {FIELDS(target_fields)};
 
+static const struct field hint_fields[] = {
+    {.name = STR_INIT("name"),
+     .type = FIELD_STRING,
+     .is_required = true,
+     .offset = offsetof(struct endpoint_hint, name)},
+};
+static const struct schema schema_hint = {FIELDS(hint_fields),
+                                          .size = sizeof(struct endpoint_hint)};
+static const struct field hints_fields[] = {
+    {.name = STR_INIT("forZones"),
+     .type = FIELD_LIST,
+     .offset = offsetof(struct endpoint, zone_hints),
+     .n_offset = offsetof(struct endpoint, zone_hint_n),
+     .sub = &schema_hint},
+    {.name = STR_INIT("forNodes"),
+     .type = FIELD_LIST,
+     .offset = offsetof(struct endpoint, node_hints),
+     .n_offset = offsetof(struct endpoint, node_hint_n),
+     .sub = &schema_hint},
+};
+static const struct schema schema_hints = {FIELDS(hints_fields)};
+
 static void initialize_endpoint(void *item)
 {
     struct endpoint *endpoint = item;
@@ -132,12 +154,13 @@ static const struct field endpoint_fields[] = {
     {.name = STR_INIT("addresses"),
      .type = FIELD_ADDRESSES,
      .is_required = true,
-     .offset = offsetof(struct endpoint,                                                                                              addresses),
+     .offset = offsetof(struct endpoint, addresses),
      .n_offset = offsetof(struct endpoint, address_n)},
-    {.name = STR_INIT("conditions"), .type = FIELD_STRUCT, .sub = &schema_conditions                                     },
-    {.name = STR_INIT("targetRef"),           .type = FIELD_STRUCT,                     .sub = &schema_target},
-    {.name = STR_INIT("nodeName"),                                    .type = FIELD_STRING,                   .offset = offsetof(struct endpoint,         node)                                              },
-    {.name = STR_INIT("zone"),                                    .type = FIELD_STRING,                       .offset = offsetof(struct endpoint,     zone)},
+    {.name = STR_INIT("conditions"),                    .type = FIELD_STRUCT,                                    .sub = &schema_conditions                                                                                     },
+    {.name = STR_INIT("targetRef"), .type = FIELD_STRUCT, .sub = &schema_target},
+    {.name = STR_INIT("nodeName"),  .type = FIELD_STRING,                     .offset = offsetof(struct endpoint,                                                            node)},
+    {.name = STR_INIT("zone"),   .type = FIELD_STRING,                     .offset = offsetof(struct endpoint,                           zone)},
+    {.name = STR_INIT("hints"),                              .type = FIELD_STRUCT,                                              .sub = &schema_hints                                                                                   },
 };
 static const struct schema schema_endpoint = {
     FIELDS(endpoint_fields), .size = sizeof(struct endpoint), .initialize = initialize_endpoint,

@@ -1,5 +1,5 @@
-/* Field table of metadata, the rules that several kinds share, and Namespace, which is nothing
- * else. */
+/* Field table of metadata, the rules that several kinds share, and Namespace and Node, which are
+ * nothing else. */
 #include "model/decode_priv.h"
 
 #include "wire/uri.h"
@@ -129,14 +129,23 @@ static const struct field published_fields[] = {
 const struct schema schema_published = {FIELDS(published_fields),
                                         .size = sizeof(struct published_address)};
 
-static const struct field namespace_fields[] = {METADATA_FIELD};
-static const struct schema schema_namespace = {FIELDS(namespace_fields)};
+static const struct field plain_fields[] = {METADATA_FIELD};
+static const struct schema schema_plain = {FIELDS(plain_fields)};
 
 const struct decode_kind kind_namespace = {
     .api_version = STR_INIT("v1"),
     .kind = STR_INIT("Namespace"),
     .object_kind = OBJECT_NAMESPACE,
     .size = sizeof(struct namespace_object),
-    .root = &schema_namespace,
+    .root = &schema_plain,
     .name_rule = &rule_label,
+};
+
+const struct decode_kind kind_node = {
+    .api_version = STR_INIT("v1"),
+    .kind = STR_INIT("Node"),
+    .object_kind = OBJECT_NODE,
+    .size = sizeof(struct node_object),
+    .root = &schema_plain,
+    .name_rule = &rule_subdomain,
 };

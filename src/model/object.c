@@ -10,13 +10,14 @@ static const struct {
     bool is_cluster_scoped;
 } object_kinds[OBJECT_KINDS_N] = {
     [OBJECT_INGRESS] = {"Ingress",       false},
-      [OBJECT_INGRESS_CLASS] = {"IngressClass",  true },
+    [OBJECT_INGRESS_CLASS] = {"IngressClass",  true },
     [OBJECT_SERVICE] = {"Service",       false},
-      [OBJECT_ENDPOINT_SLICE] = {"EndpointSlice", false},
+    [OBJECT_ENDPOINT_SLICE] = {"EndpointSlice", false},
     [OBJECT_ENDPOINTS] = {"Endpoints",     false},
-      [OBJECT_SECRET] = {"Secret",        false},
+    [OBJECT_SECRET] = {"Secret",        false},
     [OBJECT_CONFIG_MAP] = {"ConfigMap",     false},
-      [OBJECT_NAMESPACE] = {"Namespace",     true },
+    [OBJECT_NAMESPACE] = {"Namespace",     true },
+    [OBJECT_NODE] = {"Node",          true },
     [OBJECT_RESOLUTION] = {"Resolution",    true },
 };
 
@@ -108,6 +109,7 @@ static bool content_is_equal(const struct object *a, const struct object *b)
     case OBJECT_CONFIG_MAP:
         return schema_is_equal(kind_config_map.root, a, b);
     case OBJECT_NAMESPACE:
+    case OBJECT_NODE:
         return true; /* metadata only */
     case OBJECT_RESOLUTION:
         return schema_is_equal(&schema_resolution, a, b);

@@ -17,6 +17,7 @@ enum object_kind {
     OBJECT_SECRET,
     OBJECT_CONFIG_MAP,
     OBJECT_NAMESPACE,
+    OBJECT_NODE,
     OBJECT_RESOLUTION, /* ours: what the name of an ExternalName Service resolves to */
     OBJECT_KINDS_N
 };
@@ -139,6 +140,10 @@ struct service {
     uint32_t balancer_n;
 };
 
+struct endpoint_hint { /* the name of a zone or of a node */
+    struct str name;
+};
+
 struct endpoint {
     struct ip *addresses; /* only the first one counts, as in kube-proxy */
     uint32_t address_n;
@@ -146,6 +151,8 @@ struct endpoint {
         is_terminating;                  /* defaults applied: ready and serving when not given */
     struct str target_kind, target_name; /* targetRef: the pod; may be empty */
     struct str node, zone;
+    struct endpoint_hint *zone_hints, *node_hints; /* for whom it is: hints.forZones, .forNodes */
+    uint32_t zone_hint_n, node_hint_n;
 };
 
 struct endpoint_port {
@@ -184,6 +191,10 @@ struct config_map {
 };
 
 struct namespace_object {
+    struct object object;
+};
+
+struct node_object { /* a machine of the cluster */
     struct object object;
 };
 

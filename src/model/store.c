@@ -247,18 +247,26 @@ enum err store_put(struct store *s, struct object *o)
     return error;
 }
 
-bool store_del(struct store *s, enum object_kind kind, struct str namespace_name, struct str name)
+struct object *store_take(struct store *s, enum object_kind kind, struct str namespace_name,
+                          struct str name)
 {
     struct entry *e = entry_get(s, kind, (struct key){namespace_name, name});
     if (e == NULL) {
-        return false;
+        return NULL;
     }
     must(map_del(&s->kinds[kind], e->hash, e));
     entry_move(s, e, NULL);
-    tell(s, e->object, NULL);
-    object_free(e->object); /* last: the caller's strings may be its own */
+    struct object *o = e->object;
     mem_free(e);
-    return true;
+    tell(s, o, NULL);
+    return o;
+}
+
+bool store_del(struct store *s, enum object_kind kind, struct str namespace_name, struct str name)
+{
+    struct object *o = store_take(s, kind, namespace_name, name);
+    object_free(o); /* last: the caller's strings may be its own */
+    return o != NULL;
 }
 
 /* ---- look-ups ---- */

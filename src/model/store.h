@@ -34,6 +34,10 @@ enum err store_put(struct store *s, struct object *o);
 /* False when there was none. */
 bool store_del(struct store *s, enum object_kind kind, struct str namespace_name, struct str name);
 
+/* The same, and the object is the caller's; NULL when there was none. */
+struct object *store_take(struct store *s, enum object_kind kind, struct str namespace_name,
+                          struct str name);
+
 /* Borrowed; NULL when there is none. */
 const struct object *store_get(const struct store *s, enum object_kind kind,
                                struct str namespace_name, struct str name);

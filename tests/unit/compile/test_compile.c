@@ -26,6 +26,7 @@
 #define RULE(host, path, service)                                                                  \
     "  - host: " host "\n    http:\n      paths:\n      - {path: " path                            \
     ", pathType: Prefix, backend: {service: {name: " service ", port: {number: 80}}}}\n"
+#define TLS(secret) "  tls:\n  - {secretName: " secret "}\n"
 #define SERVICE(name)                                                                              \
     "apiVersion: v1\nkind: Service\nmetadata: {name: " name "}\nspec: {ports: [{port: "            \
     "80}]}\n---\n"
@@ -137,7 +138,7 @@ static bool has_shard(const struct bench *b, enum snap_kind kind, const char *ke
 }
 
 #define TOWN                                                                                       \
-    CLASS INGRESS("one", RULES RULE("a.test", "/", "a") RULE("b.test", "/", "b"))                  \
+    CLASS INGRESS("one", RULES RULE("a.test", "/", "a") RULE("b.test", "/", "b") TLS("a-cert"))    \
         INGRESS("two", RULES RULE("b.test", "/two", "a")) SERVICE("a") SERVICE("b")                \
             SLICE("a-1", "a", "10.0.0.1") SLICE("b-1", "b", "10.0.0.2")
 
@@ -287,6 +288,96 @@ static void only_names_in_use_are_asked_for(void **state)
     names.text[0] = '\0';
     compile_each_external_name(b.compile, name_take, &names);
     assert_string_equal(names.text, "");
+    bench_fini(&b);
+}
+
+static void secret_take(void *arg, struct str namespace_name, struct str name)
+{
+    struct names *n = arg;
+    assert_true(str_eq(namespace_name, STR("default")));
+    name_take(n, name);
+}
+
+static bool wants(const struct bench *b, const char *secrets)
+{
+    struct names names = {""};
+    compile_each_secret(b->compile, secret_take, &names);
+    return strcmp(names.text, secrets) == 0;
+}
+
+static void only_secrets_of_accepted_ingresses_are_asked_for(void **state)
+{
+    struct bench b;
+    (void)state;
+    bench_init(&b, &plain_options);
+    put(&b, INGRESS("one", RULES RULE("a.test", "/", "a") TLS("x")));
+    (void)run(&b);
+    assert_true(wants(&b, "")); /* not ours yet */
+    uint64_t version = compile_secret_version(b.compile);
+    put(&b, CLASS);
+    (void)run(&b);
+    assert_true(wants(&b, "x "));
+    assert_int_not_equal(compile_secret_version(b.compile), version);
+    version = compile_secret_version(b.compile);
+    put(&b, INGRESS("two", RULES RULE("b.test", "/", "a") TLS("x") "  - {secretName: x}\n"));
+    put(&b,
+        INGRESS("odd", RULES RULE("c.test", "/", "a") TLS("../../x") "  - {hosts: [c.test]}\n"));
+    put(&b, SERVICE("a") SLICE("a-1", "a", "10.0.0.1"));
+    (void)run(&b);
+    assert_true(wants(&b, "x "));
+    assert_int_equal(compile_secret_version(b.compile), version);
+    del(&b, OBJECT_INGRESS, "one");
+    (void)run(&b);
+    assert_true(wants(&b, "x "));
+    put(&b, INGRESS("two", RULES RULE("b.test", "/", "a") TLS("z")));
+    (void)run(&b);
+    assert_true(wants(&b, "z "));
+    del(&b, OBJECT_INGRESS_CLASS, "lintel");
+    (void)run(&b);
+    assert_true(wants(&b, ""));
+    bench_fini(&b);
+}
+
+static void classes_may_be_hidden_and_come_back(void **state)
+{
+    struct bench b;
+    (void)state;
+    bench_init(&b, &plain_options);
+    put(&b, INGRESS("one", RULES RULE("a.test", "/", "a")) SERVICE("a"));
+    (void)run(&b);
+    assert_false(has_shard(&b, SNAP_HOST, "ingress/a.test"));
+    compile_hide_classes(b.compile, true);
+    (void)run(&b);
+    assert_true(has_shard(&b, SNAP_HOST, "ingress/a.test"));
+    assert_int_equal(reason_n(&b, DIAG_ClassConflict), 0);
+    compile_hide_classes(b.compile, true);
+    assert_false(compile_is_dirty(b.compile));
+    compile_hide_classes(b.compile, false);
+    (void)run(&b);
+    assert_false(has_shard(&b, SNAP_HOST, "ingress/a.test"));
+    assert_int_equal(reason_n(&b, DIAG_ClassConflict), 1);
+    bench_fini(&b);
+}
+
+static void the_zone_of_our_node_changes_services(void **state)
+{
+    struct compile_options options = plain_options;
+    struct bench b;
+    (void)state;
+    options.node_name = STR("here");
+    bench_init(&b, &options);
+    put(&b, TOWN);
+    put(&b, "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: a-1, labels: "
+            "{kubernetes.io/service-name: a}}\naddressType: IPv4\nports: [{port: 80}]\nendpoints:\n"
+            "- {addresses: [10.0.0.1], hints: {forZones: [{name: z1}]}}\n"
+            "- {addresses: [10.0.0.2], hints: {forZones: [{name: z2}]}}\n");
+    (void)run(&b);
+    put(&b, "apiVersion: v1\nkind: Node\nmetadata: {name: other, labels: "
+            "{topology.kubernetes.io/zone: z1}}\n");
+    assert_false(compile_is_dirty(b.compile));
+    put(&b, "apiVersion: v1\nkind: Node\nmetadata: {name: here, labels: "
+            "{topology.kubernetes.io/zone: z1}}\n");
+    assert_int_equal(run(&b), 1); /* the other Service has no hints */
     bench_fini(&b);
 }
 
@@ -672,6 +763,9 @@ int main(void)
         cmocka_unit_test(a_class_changes_its_ingresses),
         cmocka_unit_test(a_name_changes_what_depends_on_it),
         cmocka_unit_test(only_names_in_use_are_asked_for),
+        cmocka_unit_test(only_secrets_of_accepted_ingresses_are_asked_for),
+        cmocka_unit_test(classes_may_be_hidden_and_come_back),
+        cmocka_unit_test(the_zone_of_our_node_changes_services),
         cmocka_unit_test(a_diagnostic_is_told_once),
         cmocka_unit_test(many_diagnostics_are_sorted),
         cmocka_unit_test(a_class_says_why),

@@ -22,6 +22,7 @@ struct golden {
     char dir[PATH_BYTES];
     struct compile_options options;
     char options_text[PATH_BYTES];
+    bool are_classes_hidden;
 };
 
 /* ---- files ---- */
@@ -106,6 +107,12 @@ static void options_load(struct golden *g)
             g->options.is_classless_watched = true;
         } else if (str_eq(word, STR("disable-svc-external-name"))) {
             g->options.is_external_name_disabled = true;
+        } else if (str_eq(word, STR("controller-class"))) {
+            g->options.controller = value;
+        } else if (str_eq(word, STR("node-name"))) {
+            g->options.node_name = value;
+        } else if (str_eq(word, STR("hidden-classes"))) {
+            g->are_classes_hidden = true;
         } else if (str_eq(word, STR("default-backend-service"))) {
             assert_true(
                 str_cut(value, '/', &g->options.default_namespace, &g->options.default_service));
@@ -128,6 +135,7 @@ static void bench_init(struct bench *b, const struct golden *g)
     *b = (struct bench){0};
     assert_int_equal(store_new(&b->store), E_OK);
     assert_int_equal(compile_new(b->store, &g->options, &b->compile), E_OK);
+    compile_hide_classes(b->compile, g->are_classes_hidden);
 }
 
 static void bench_run(struct bench *b)

@@ -21,6 +21,7 @@ static const size_t object_sizes[OBJECT_KINDS_N] = {
     [OBJECT_SECRET] = sizeof(struct secret),
     [OBJECT_CONFIG_MAP] = sizeof(struct config_map),
     [OBJECT_NAMESPACE] = sizeof(struct namespace_object),
+    [OBJECT_NODE] = sizeof(struct node_object),
     [OBJECT_RESOLUTION] = sizeof(struct resolution),
 };
 
@@ -184,6 +185,25 @@ static void deleting_by_the_objects_own_name(void **state)
     const struct object *o = store_get(s, OBJECT_SERVICE, STR("default"), STR("a"));
     assert_true(store_del(s, o->kind, o->namespace_name, o->name));
     assert_int_equal(store_n(s, OBJECT_SERVICE), 0);
+    store_free(s);
+}
+
+static void what_is_taken_is_the_callers(void **state)
+{
+    (void)state;
+    struct store *s = new_store();
+    struct heard heard = {0};
+    struct store_listener listener;
+    put(s, build(OBJECT_ENDPOINT_SLICE, "default", "a", "1"));
+    store_listen(s, &listener, hear, &heard);
+    assert_null(store_take(s, OBJECT_ENDPOINT_SLICE, STR("default"), STR("b")));
+    struct object *o = store_take(s, OBJECT_ENDPOINT_SLICE, STR("default"), STR("a"));
+    assert_non_null(o);
+    assert_int_equal(store_n(s, OBJECT_ENDPOINT_SLICE), 0);
+    assert_string_equal(heard.old_mark, "1");
+    store_unlisten(&listener);
+    put(s, o);
+    assert_int_equal(store_n(s, OBJECT_ENDPOINT_SLICE), 1);
     store_free(s);
 }
 
@@ -428,6 +448,7 @@ int main(void)
         cmocka_unit_test(put_get_del),
         cmocka_unit_test(keys_do_not_run_together),
         cmocka_unit_test(deleting_by_the_objects_own_name),
+        cmocka_unit_test(what_is_taken_is_the_callers),
         cmocka_unit_test(listener_hears_each_change_once),
         cmocka_unit_test(every_listener_hears),
         cmocka_unit_test(slices_by_service),
