@@ -19,7 +19,11 @@ struct json_block {
 
 struct json_reader {
     struct tree_sink sink;
+    enum err (*on_item)(void *arg,
+                        const struct tree_node *item); /* NULL: items stay in their list */
     struct tree tree;
+    struct tree item; /* of the list that is in tree */
+    bool is_in_items;
     yajl_handle handle;
     struct list blocks; /* yajl's memory */
     jmp_buf no_memory;
@@ -103,11 +107,18 @@ static enum err complain(struct json_reader *r, enum diag_reason reason, struct 
     return E_PROTO;
 }
 
+/* The tree that grows now. */
+static struct tree *tree_now(struct json_reader *r)
+{
+    return r->is_in_items ? &r->item : &r->tree;
+}
+
 static int after(struct json_reader *r, enum err e)
 {
-    if (e == E_OK && tree_is_complete(&r->tree)) {
-        e = r->sink.on_document(r->sink.arg, tree_root(&r->tree));
-        tree_reset(&r->tree);
+    struct tree *t = tree_now(r);
+    if (e == E_OK && tree_is_complete(t)) {
+        e = (t == &r->item ? r->on_item : r->sink.on_document)(r->sink.arg, tree_root(t));
+        tree_reset(t);
     }
     r->stop = e;
     return e == E_OK;
@@ -120,7 +131,8 @@ static int scalar(struct json_reader *r, enum tree_kind kind, struct str text, b
                              .line = line_now(r),
                              .kind = (uint8_t)kind,
                              .is_true = is_true};
-    return after(r, text.n > MANIFEST_FILE_BYTES_MAX ? E_LIMIT : tree_add_scalar(&r->tree, node));
+    return after(r,
+                 text.n > MANIFEST_FILE_BYTES_MAX ? E_LIMIT : tree_add_scalar(tree_now(r), node));
 }
 
 static int on_null(void *ctx)
@@ -195,19 +207,36 @@ static int on_string(void *ctx, const unsigned char *p, size_t n)
 static int on_begin_mapping(void *ctx)
 {
     struct json_reader *r = ctx;
-    return after(r, tree_begin(&r->tree, TREE_MAPPING, line_now(r)));
+    return after(r, tree_begin(tree_now(r), TREE_MAPPING, line_now(r)));
+}
+
+/* True when the value that comes next is that of "items" in the outermost mapping. */
+static bool is_at_items(const struct json_reader *r)
+{
+    const struct tree *t = &r->tree;
+    return r->on_item != NULL && !r->is_in_items && t->depth == 1 &&
+           t->frames[0].node.kind == TREE_MAPPING && (t->open_n - t->frames[0].first) % 2 == 1 &&
+           str_eq(tree_text(&t->open[t->open_n - 1]), STR("items"));
 }
 
 static int on_begin_sequence(void *ctx)
 {
     struct json_reader *r = ctx;
-    return after(r, tree_begin(&r->tree, TREE_SEQUENCE, line_now(r)));
+    bool has_items = is_at_items(r);
+    if (!after(r, tree_begin(tree_now(r), TREE_SEQUENCE, line_now(r)))) {
+        return false;
+    }
+    r->is_in_items |= has_items;
+    return true;
 }
 
 static int on_end(void *ctx)
 {
     struct json_reader *r = ctx;
-    return after(r, tree_end(&r->tree));
+    if (r->is_in_items && r->item.depth == 0) { /* the end of the items, not of one */
+        r->is_in_items = false;
+    }
+    return after(r, tree_end(tree_now(r)));
 }
 
 static const yajl_callbacks callbacks = {
@@ -246,7 +275,7 @@ static enum err status_to_err(struct json_reader *r, yajl_status status)
     case yajl_status_client_canceled:
         return r->stop != E_LIMIT ? r->stop
                                   : complain(r, DIAG_LimitReached, STR("is too large"),
-                                             tree_limit_text(&r->tree), STR("split it"));
+                                             tree_limit_text(tree_now(r)), STR("split it"));
     case yajl_status_error:
         return complain_syntax(r);
     }
@@ -276,6 +305,7 @@ enum err json_reader_new(const struct tree_sink *sink, struct json_reader **ret)
     r->line = 1;
     list_init(&r->blocks);
     tree_init(&r->tree);
+    tree_init(&r->item);
     enum err e = handle_open(r);
     if (e != E_OK) {
         json_reader_free(r);
@@ -295,7 +325,14 @@ void json_reader_free(struct json_reader *r)
         mem_free(container_of(node, struct json_block, node));
     }
     tree_fini(&r->tree);
+    tree_fini(&r->item);
     mem_free(r);
+}
+
+void json_reader_give_items(struct json_reader *r,
+                            enum err (*on_item)(void *arg, const struct tree_node *item))
+{
+    r->on_item = on_item;
 }
 
 enum err json_reader_feed(struct json_reader *r, struct str piece)

@@ -10,6 +10,11 @@ struct json_reader;
 /* sink is copied. Errors: E_NOMEM. */
 enum err json_reader_new(const struct tree_sink *sink, struct json_reader **ret);
 void json_reader_free(struct json_reader *r); /* r may be NULL */
+/* From the next value on: each element of its top-level array "items" goes to on_item as it ends
+ * and is forgotten, and the value itself comes to on_document with that array empty. So a list of
+ * any length takes the memory of its largest item. */
+void json_reader_give_items(struct json_reader *r,
+                            enum err (*on_item)(void *arg, const struct tree_node *item));
 /* Gives each value that ends in this piece to the sink. After an error only json_reader_free() may
  * follow. Errors: E_PROTO (not JSON, or over a limit: the sink was told), E_NOMEM, what on_document
  * returns. */

@@ -1,7 +1,329 @@
-/* Calls to the Kubernetes API over libcurl's multi interface. */
-#include "kube/client.h"
+/* The client: calls wait in two lines, are sent at the end of the tick as the budget allows, and
+ * are freed there when they were cancelled. */
+#include <string.h>
+
+#include "base/limits.h"
+#include "base/mem.h"
+#include "kube/client_priv.h"
+
+enum { CALL_BYTES_MAX = 64 << 20, CLIENT_BYTES_MAX = 1 << 20 };
+
+#define CALL_COST (USEC_PER_SEC / KUBE_CALLS_PER_SECOND)
 
 bool kube_result_is_ok(const struct kube_result *r)
 {
     return r->error == E_OK && r->status >= 200 && r->status <= 299;
+}
+
+/* ---- the lines ---- */
+
+void client_call_free(struct kube_call *call)
+{
+    list_del(&call->link);
+    call_release(call);
+    call->client->call_n--;
+    arena_fini(&call->memory);
+    mem_free(call);
+}
+
+static void free_all(struct list *calls)
+{
+    for (struct list *node; (node = list_pop(calls)) != NULL;) {
+        client_call_free(container_of(node, struct kube_call, link));
+    }
+}
+
+/* A bucket of KUBE_CALLS_BURST calls, told as one time: budget_at is when it is full again. */
+static usec_t budget_wait(const struct kube_client *c, usec_t now)
+{
+    usec_t full = c->budget_at > now ? c->budget_at - now : 0;
+    usec_t room = (KUBE_CALLS_BURST - 1) * CALL_COST;
+    return full > room ? full - room : 0;
+}
+
+static void budget_spend(struct kube_client *c, usec_t now)
+{
+    c->budget_at = (c->budget_at > now ? c->budget_at : now) + CALL_COST;
+}
+
+static void send_first(struct kube_client *c, struct list *line)
+{
+    struct list *node = list_pop(line);
+    struct kube_call *call = container_of(node, struct kube_call, link);
+    list_append(&c->running, node);
+    enum err e = c->multi != NULL ? E_OK : multi_open(c);
+    e = e == E_OK ? call_send(call) : e;
+    if (e != E_OK) {
+        call_fail(call, e);
+    }
+}
+
+static void send_streams(struct kube_client *c, int *budget)
+{
+    while (*budget > 0 && !list_is_empty(&c->streams)) {
+        (*budget)--;
+        send_first(c, &c->streams);
+    }
+}
+
+static void on_refill(struct timer *t)
+{
+    struct kube_client *c = container_of(t, struct kube_client, refill);
+    loop_defer(c->loop, &c->pump, c->pump.run);
+}
+
+static void send_line(struct kube_client *c, int *budget)
+{
+    usec_t now = loop_now(c->loop);
+    while (*budget > 0 && !list_is_empty(&c->line)) {
+        usec_t wait = budget_wait(c, now);
+        if (wait > 0) {
+            c->counters.throttled++;
+            loop_arm(c->loop, &c->refill, wait, on_refill);
+            return;
+        }
+        (*budget)--;
+        budget_spend(c, now);
+        send_first(c, &c->line);
+    }
+}
+
+/* libcurl gave up on itself: every call under way ends, and the next one finds it made anew. */
+static void start_afresh(struct kube_client *c)
+{
+    struct list broken;
+    list_init(&broken);
+    for (struct list *node; (node = list_pop(&c->running)) != NULL;) {
+        list_append(&broken, node);
+    }
+    for (struct list *node; (node = list_pop(&broken)) != NULL;) {
+        call_fail(container_of(node, struct kube_call, link), E_NOMEM);
+    }
+    multi_close(c);
+    c->is_broken = false;
+}
+
+static void pump(struct deferred *d)
+{
+    struct kube_client *c = container_of(d, struct kube_client, pump);
+    int budget = KUBE_STARTS_PER_TICK;
+    free_all(&c->ended);
+    if (c->is_broken) {
+        start_afresh(c);
+    }
+    send_streams(c, &budget);
+    send_line(c, &budget);
+    if (budget == 0 || !list_is_empty(&c->ended)) {
+        loop_defer(c->loop, &c->pump, pump);
+    }
+}
+
+/* ---- calls ---- */
+
+static bool copy_texts(struct kube_call *call, const struct kube_request *request)
+{
+    struct str base = call->client->base, content_type;
+    struct buf url;
+    buf_init(&url, base.n + request->path.n);
+    buf_add_str(&url, base);
+    buf_add_str(&url, request->path);
+    bool is_ok = !url.bad && arena_str(&call->memory, buf_str(&url), &call->url) &&
+                 arena_str(&call->memory, request->body, &call->body) &&
+                 arena_str(&call->memory,
+                           request->content_type == NULL ? STR("application/json")
+                                                         : str_from_cstr(request->content_type),
+                           &content_type);
+    buf_fini(&url);
+    if (is_ok) {
+        call->content_type = content_type.p;
+    }
+    return is_ok;
+}
+
+enum err kube_call_start(struct kube_client *c, const struct kube_request *request,
+                         const struct kube_call_events *events, void *arg, struct kube_call **ret)
+{
+    if (c->call_n >= KUBE_CALLS_MAX) {
+        return E_LIMIT;
+    }
+    struct kube_call *call = mem_calloc(1, sizeof(*call));
+    if (call == NULL) {
+        return E_NOMEM;
+    }
+    usec_t standard = request->is_stream ? TIMEOUT_KUBE_SILENCE : TIMEOUT_KUBE_CALL;
+    call->client = c;
+    call->events = *events;
+    call->arg = arg;
+    call->method = request->method;
+    call->is_stream = request->is_stream;
+    call->timeout = request->timeout > 0 ? request->timeout : standard;
+    arena_init(&call->memory, CALL_BYTES_MAX);
+    buf_init(&call->error_body, KUBE_ERROR_BYTES_MAX);
+    if (!copy_texts(call, request)) {
+        arena_fini(&call->memory);
+        mem_free(call);
+        return E_NOMEM;
+    }
+    c->call_n++;
+    c->counters.calls++;
+    list_append(call->is_stream ? &c->streams : &c->line, &call->link);
+    loop_defer(c->loop, &c->pump, pump);
+    *ret = call;
+    return E_OK;
+}
+
+void kube_call_cancel(struct kube_call *call)
+{
+    if (call == NULL || call->is_cancelled) {
+        return;
+    }
+    struct kube_client *c = call->client;
+    call->is_cancelled = true;
+    loop_disarm(c->loop, &call->timer);
+    list_del(&call->link);
+    list_append(&c->ended, &call->link);
+    loop_defer(c->loop, &c->pump, pump);
+}
+
+/* ---- the client ---- */
+
+static bool make_base(struct kube_client *c)
+{
+    struct str server = str_from_cstr(c->config->server);
+    struct str name = str_from_cstr(c->config->tls_server_name);
+    c->is_tls = str_has_prefix(server, STR("https://"));
+    if (!c->is_tls || name.n == 0) {
+        return arena_str(&c->memory, server, &c->base);
+    }
+    /* libcurl verifies the name that is in the URL: the server's goes there, and is connected to
+     * under its real address */
+    struct str host, path, port, rest = str_from(server, sizeof("https://") - 1);
+    bool has_path = str_cut(rest, '/', &host, &path);
+    size_t colon = host.n;
+    while (colon > 0 && host.p[colon - 1] != ':' && host.p[colon - 1] != ']') {
+        colon--;
+    }
+    bool has_port = colon > 0 && host.p[colon - 1] == ':';
+    port = has_port ? str_from(host, colon - 1) : STR_EMPTY;
+    struct buf b;
+    buf_init(&b, CLIENT_BYTES_MAX);
+    buf_addf(&b, "https://%.*s%.*s%s%.*s", STR_ARG(name), STR_ARG(port), has_path ? "/" : "",
+             STR_ARG(path));
+    bool is_ok = !b.bad && arena_str(&c->memory, buf_str(&b), &c->base);
+    buf_reset(&b);
+    buf_addf(&b, "::%.*s%s", STR_ARG(host), has_port ? "" : ":");
+    is_ok = is_ok && !b.bad && arena_str(&c->memory, buf_str(&b), &c->connect_to) &&
+            arena_str(&c->memory, host, &c->host);
+    buf_fini(&b);
+    return is_ok;
+}
+
+static enum err make_credentials(struct kube_client *c)
+{
+    const struct kube_config *config = c->config;
+    TRY(credential_init(&c->ca, config->ca_pem, config->ca_file));
+    TRY(credential_init(&c->certificate, config->certificate_pem, config->certificate_file));
+    TRY(credential_init(&c->key, config->key_pem, config->key_file));
+    return credential_init(&c->token, config->token, config->token_file);
+}
+
+static void *on_calloc(size_t n, size_t size)
+{
+    return mem_calloc(n > 0 ? n : 1, size > 0 ? size : 1);
+}
+
+static void *on_malloc(size_t size)
+{
+    return mem_alloc(size > 0 ? size : 1);
+}
+
+static void *on_realloc(void *p, size_t size)
+{
+    return mem_resize(p, size > 0 ? size : 1, 1);
+}
+
+static char *on_strdup(const char *text)
+{
+    size_t n = strlen(text) + 1;
+    char *copy = mem_alloc(n);
+    if (copy != NULL) {
+        mem_copy(copy, text, n);
+    }
+    return copy;
+}
+
+/* For the process; counted by libcurl, so that each client may. */
+static enum err library_open(void)
+{
+    if (curl_global_init_mem(CURL_GLOBAL_DEFAULT, on_malloc, mem_free, on_realloc, on_strdup,
+                             on_calloc) != CURLE_OK) {
+        return E_NOMEM;
+    }
+    int wanted = CURL_VERSION_SSL | CURL_VERSION_HTTP2;
+    if ((curl_version_info(CURLVERSION_NOW)->features & wanted) != wanted) {
+        curl_global_cleanup();
+        return E_REFUSED;
+    }
+    return E_OK;
+}
+
+enum err kube_client_new(struct loop *loop, const struct kube_config *config,
+                         struct kube_client **ret)
+{
+    TRY(library_open());
+    struct kube_client *c = mem_calloc(1, sizeof(*c));
+    if (c == NULL) {
+        curl_global_cleanup();
+        return E_NOMEM;
+    }
+    c->loop = loop;
+    c->config = config;
+    struct list *lists[] = {&c->streams, &c->line, &c->running, &c->ended, &c->sockets};
+    for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
+        list_init(lists[i]);
+    }
+    c->pump.run = pump;
+    arena_init(&c->memory, CLIENT_BYTES_MAX);
+    enum err e = make_credentials(c);
+    e = e == E_OK ? multi_open(c) : e;
+    if (e == E_OK && !make_base(c)) {
+        e = E_NOMEM;
+    }
+    if (e != E_OK) {
+        kube_client_free(c);
+        return e;
+    }
+    *ret = c;
+    return E_OK;
+}
+
+void kube_client_free(struct kube_client *c)
+{
+    if (c == NULL) {
+        return;
+    }
+    struct list *lists[] = {&c->streams, &c->line, &c->running, &c->ended};
+    for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
+        free_all(lists[i]);
+    }
+    multi_close(c);
+    loop_undefer(&c->pump);
+    loop_disarm(c->loop, &c->refill);
+    credential_fini(&c->ca);
+    credential_fini(&c->certificate);
+    credential_fini(&c->key);
+    credential_fini(&c->token);
+    arena_fini(&c->memory);
+    mem_free(c);
+    curl_global_cleanup();
+}
+
+const struct kube_counters *kube_client_counters(const struct kube_client *c)
+{
+    return &c->counters;
+}
+
+struct loop *kube_client_loop(const struct kube_client *c)
+{
+    return c->loop;
 }

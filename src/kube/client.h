@@ -19,7 +19,7 @@ struct kube_call;
 struct kube_counters {
     uint64_t calls, failed_transport, failed_status, throttled, unauthorized;
     uint64_t received_bytes;
-    uint64_t connects; /* connections opened */
+    uint64_t connects; /* connections begun */
 };
 
 /* Borrows loop and config for its life. Errors: E_NOMEM, E_REFUSED (libcurl lacks TLS or HTTP/2),
@@ -29,6 +29,7 @@ enum err kube_client_new(struct loop *loop, const struct kube_config *config,
 /* Ends the calls under way without a callback. c may be NULL. Not from inside a callback. */
 void kube_client_free(struct kube_client *c);
 const struct kube_counters *kube_client_counters(const struct kube_client *c);
+struct loop *kube_client_loop(const struct kube_client *c);
 
 enum kube_method { KUBE_GET, KUBE_POST, KUBE_PUT, KUBE_PATCH, KUBE_DELETE };
 
@@ -38,8 +39,8 @@ struct kube_request {
     const char *content_type; /* of body; NULL: application/json */
     struct str body;          /* copied */
     bool is_stream;           /* a watch: lasts; no budget, no deadline; silence ends it */
-    usec_t timeout; /* deadline of the whole, or longest silence of a stream; 0: the default
-                       (TIMEOUT_KUBE_CALL, TIMEOUT_KUBE_SILENCE) */
+    usec_t timeout; /* from leaving the line to the end, or longest silence of a stream; 0: the
+                       default (TIMEOUT_KUBE_CALL, TIMEOUT_KUBE_SILENCE) */
 };
 
 struct kube_result {
@@ -48,7 +49,8 @@ struct kube_result {
                            certificate, or ours, was not accepted; E_LIMIT: the answer was too long */
     uint32_t status;    /* 0: none came */
     usec_t retry_after; /* from Retry-After; 0: none */
-    struct str reason;  /* of a metav1.Status that came instead: "Conflict", "Expired"; or empty */
+    struct str reason; /* of a metav1.Status that came instead: "Conflict", "Expired"; of its causes
+                          "ResourceVersionTooLarge" goes first; or empty */
     struct str message; /* for people: of that Status, or of the transport */
 };
 
@@ -56,6 +58,9 @@ struct kube_result {
 bool kube_result_is_ok(const struct kube_result *r);
 
 struct kube_call_events {
+    /* An answer from 200 to 299 begins; its body comes next. Of a watch: from now on nothing is
+     * missed. May cancel the call. NULL: not wanted. */
+    void (*on_open)(void *arg);
     /* A piece of the body of an answer from 200 to 299, borrowed; bodies of others are read by the
      * client itself (reason, message). May cancel the call. */
     void (*on_data)(void *arg, struct str piece);

@@ -2,11 +2,14 @@
  * list's resourceVersion on, and again, for as long as it is open. It keeps no objects: it tells
  * its owner what there is and what has changed, and what to believe after a gap.
  *
- *   listing ──pages──> watching ──end of stream, at times──> watching (from the last version)
- *      ^ │ failed          │ 410 Gone, ERROR event, version went back, away for too long
- *      │ └─> waiting <─────┘ (back-off with jitter; Retry-After is heeded)
- *      └───────┘
+ *   listing ──pages──> watching ──its time is over──> watching (from the last version)
+ *     ^  │ failed        │    ^
+ *     │  │               │cut │ the server's version is not behind ours
+ *     │  v               v    │
+ *     │  waiting <────> checking
+ *     └─────┘ 410 Gone, ERROR event, version went back, away for too long
  *
+ * Waiting is a back-off with jitter; Retry-After is heeded.
  * A list that breaks off begins anew, and nothing is forgotten until one is complete. A cut event
  * is dropped whole and asked for again. Events are told in order; a repeated one is told again:
  * owners compare. */
@@ -25,7 +28,7 @@ struct kube_reflector_events {
     void (*on_object)(void *arg, const struct tree_node *object);
     /* The list was complete: what was not told since on_list is not there. */
     void (*on_listed)(void *arg);
-    /* object, in its last state, was deleted. */
+    /* object, in its last state, was deleted. With a name also between on_list and on_listed. */
     void (*on_gone)(void *arg, const struct tree_node *object);
     /* What has come in this tick has been told; the time to compile. */
     void (*on_batch)(void *arg);
@@ -37,8 +40,9 @@ struct kube_reflector_options {
     struct kube_client *client; /* borrowed */
     struct str path;            /* "/api/v1/services", "/apis/.../namespaces/x/ingresses" */
     struct str label_selector, field_selector; /* not escaped; empty = none */
-    struct str name; /* one object by name: fetched with GET and watched with a field selector, so
-                        that the verb list is not needed; empty = all of path */
+    struct str name; /* one object by name, so that the verb list is not needed: watched with a
+                        field selector from now on, and fetched with GET once the watch stands,
+                        which tells that it is not there; empty = all of path */
     uint32_t page_n; /* objects in a page; 0: KUBE_PAGE_N */
     const struct kube_reflector_events *events; /* borrowed */
     void *arg;
@@ -52,8 +56,11 @@ void kube_reflector_close(struct kube_reflector *r);
 
 bool kube_reflector_is_synced(const struct kube_reflector *r);  /* a list was complete, once */
 bool kube_reflector_is_healthy(const struct kube_reflector *r); /* listing or watching works now */
+/* Status of the answer that the last failure came with, 403 if we may not list this; 0: it came
+ * with none, or there was no failure since it worked. */
+uint32_t kube_reflector_status(const struct kube_reflector *r);
 
 struct kube_reflector_counters {
-    uint64_t lists, watches, events, relists_expired, relists_back, failures;
+    uint64_t lists, watches, checks, events, relists_expired, relists_back, oversized, failures;
 };
 const struct kube_reflector_counters *kube_reflector_counters(const struct kube_reflector *r);

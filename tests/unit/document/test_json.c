@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-enum { TEXT_MAX = 64 << 20 };
+enum { TEXT_MAX = 128 << 20 };
 
 static void dump(struct buf *b, const struct tree_node *node)
 {
@@ -42,6 +42,12 @@ static enum err on_document(void *arg, const struct tree_node *root)
     return E_OK;
 }
 
+static enum err on_item(void *arg, const struct tree_node *item)
+{
+    buf_add_str(arg, STR("item "));
+    return on_document(arg, item);
+}
+
 static void on_diag(void *arg, const struct diag *d)
 {
     struct buf *b = arg;
@@ -49,13 +55,16 @@ static void on_diag(void *arg, const struct diag *d)
 }
 
 /* Pieces: up to first, then of size step. */
-static void run(struct buf *out, struct str text, size_t first, size_t step)
+static void run_with(struct buf *out, struct str text, size_t first, size_t step, bool has_items)
 {
     struct tree_sink sink = {out, on_document, on_diag};
     struct json_reader *r;
     enum err e = E_OK;
     buf_init(out, TEXT_MAX);
     assert_int_equal(json_reader_new(&sink, &r), E_OK);
+    if (has_items) {
+        json_reader_give_items(r, on_item);
+    }
     for (size_t at = 0, n = first; e == E_OK && at < text.n; at += n, n = step) {
         e = json_reader_feed(r, str_first(str_from(text, at), n));
         n = at == 0 ? first : step;
@@ -65,6 +74,11 @@ static void run(struct buf *out, struct str text, size_t first, size_t step)
     }
     assert_true(e == E_OK || e == E_PROTO);
     json_reader_free(r);
+}
+
+static void run(struct buf *out, struct str text, size_t first, size_t step)
+{
+    run_with(out, text, first, step, false);
 }
 
 static void expect_same(struct str text, const struct buf *whole, size_t first, size_t step)
@@ -139,6 +153,57 @@ static void errors(void **state)
     }
 }
 
+/* Items come as they end, in documents of their own, whatever the pieces are. */
+static void items(void **state)
+{
+    (void)state;
+    static const struct {
+        struct str text;
+        const char *want;
+    } cases[] = {
+        {STR_INIT("{\"a\":[1],\"items\":[{\"items\":[2]},[3],4],\"b\":5}"),
+         "item 5@1{3@1(items)4@1[2@1(2)]}\nitem 4@1[2@1(3)]\nitem 2@1(4)\n"
+         "5@1{3@1(a)4@1[2@1(1)]3@1(items)4@1[]3@1(b)2@1(5)}\n"                                                           },
+        {STR_INIT("{\"items\":[]}\n{\"items\":[0]}"),
+         "5@1{3@1(items)4@1[]}\nitem 2@2(0)\n5@2{3@2(items)4@2[]}\n"                                                     },
+        {STR_INIT("{\"items\":null}"),                                      "5@1{3@1(items)0@1(null)}\n"                 },
+        {STR_INIT("{\"items\":{\"items\":[1]}}"),                           "5@1{3@1(items)5@1{3@1(items)4@1[2@1(1)]}}\n"},
+        {STR_INIT("[\"items\",[1]]"),                                       "4@1[3@1(items)4@1[2@1(1)]]\n"               },
+        {STR_INIT("{\"x\":\"items\",\"y\":[1]}"),                           "5@1{3@1(x)3@1(items)3@1(y)4@1[2@1(1)]}\n"   },
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        for (size_t first = 1; first <= cases[i].text.n; first++) {
+            struct buf out;
+            run_with(&out, cases[i].text, first, first == 1 ? 1 : cases[i].text.n, true);
+            buf_add_char(&out, '\0');
+            assert_string_equal(out.p, cases[i].want);
+            buf_fini(&out);
+        }
+    }
+}
+
+/* The limit on nodes is one item's. */
+static void many_items(void **state)
+{
+    (void)state;
+    struct buf in, out;
+    size_t n = MANIFEST_NODES_MAX + 10;
+    buf_init(&in, TEXT_MAX);
+    buf_add_str(&in, STR("{\"items\":[0"));
+    for (size_t i = 0; i < n; i++) {
+        buf_add_str(&in, STR(",1"));
+    }
+    buf_add_str(&in, STR("]}"));
+    assert_false(in.bad);
+    run_with(&out, buf_str(&in), in.n, 1, true);
+    assert_true(str_has_suffix(buf_str(&out), STR("5@1{3@1(items)4@1[]}\n")));
+    buf_fini(&out);
+    run(&out, buf_str(&in), in.n, 1);
+    assert_true(str_has_prefix(buf_str(&out), STR("line 1: is too large")));
+    buf_fini(&in);
+    buf_fini(&out);
+}
+
 static bool depth_fits(size_t depth)
 {
     struct buf in, out;
@@ -176,10 +241,8 @@ static void whole(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(values),
-        cmocka_unit_test(errors),
-        cmocka_unit_test(depth_limit),
-        cmocka_unit_test(whole),
+        cmocka_unit_test(values),     cmocka_unit_test(errors),      cmocka_unit_test(items),
+        cmocka_unit_test(many_items), cmocka_unit_test(depth_limit), cmocka_unit_test(whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
