@@ -161,23 +161,26 @@ static enum err exchange_send(struct exchange *x)
     return x->upstream->ops->send_request(x->upstream, &out, x->first_body, x->is_first_end);
 }
 
-/* Opens a stream to an endpoint and sends the request. Ends the exchange when that cannot be. */
-static void exchange_try(struct exchange *x, bool is_fresh)
+/* Opens a stream to an endpoint and sends the request; before: why the last one broke, REASON_none
+ * the first time. Ends the exchange when that cannot be. */
+static void exchange_try(struct exchange *x, enum reason before)
 {
     struct proxy *p = x->proxy;
+    bool is_fresh = before != REASON_none && x->pick.is_reused;
     struct upstream_ask ask = {
         .service = snap_str_get(x->match.host, x->backend->service),
         .service_hash = x->backend->service_hash,
         .now = clock_monotonic(),
         .avoid = is_fresh ? NULL : x->pick.endpoint, /* a dead kept connection is not its fault */
+        .is_elsewhere = before == REASON_upstream_reset,
         .is_fresh = is_fresh,
     };
     enum err e = upstream_open(p->upstreams, &ask, &x->pick);
     if (e != E_OK) {
-        exchange_answer(x, reason_of_open(e));
+        exchange_answer(x, ask.is_elsewhere && e == E_REFUSED ? before : reason_of_open(e));
         return;
     }
-    x->tries++;
+    stats_add(&p->stats->upstream_retries, x->tries++ > 0 ? 1 : 0);
     x->upstream_began = ask.now;
     x->connect = x->pick.is_reused ? 0 : SERIES_NONE;
     x->upstream_ip = upstream_endpoint_ip(x->pick.endpoint);
@@ -207,27 +210,24 @@ static bool is_idempotent(struct str method)
 }
 
 /* May the request go to another endpoint? Everything that was sent must still be here, and either
- * nothing of it was processed, or the connection was a kept-alive one and doing it twice does no
- * harm: RFC 9110 section 9.2.2, RFC 9112 section 9.3.1. */
+ * nothing of it was processed, or doing it twice does no harm: RFC 9110 section 9.2.2, RFC 9112
+ * section 9.3.1. */
 static bool can_retry(const struct exchange *x, enum reason why, bool is_unsent)
 {
     if (x->has_responded || x->is_request_started || x->tries >= UPSTREAM_TRIES_MAX ||
         (!x->is_first_body_kept && x->first_body.n > 0)) {
         return false;
     }
-    return is_unsent ||
-           (x->pick.is_reused && why == REASON_upstream_reset && is_idempotent(x->request.method));
+    return is_unsent || (why == REASON_upstream_reset && is_idempotent(x->request.method));
 }
 
 static void upstream_on_closed(struct http_stream *s, enum reason why, bool is_unsent)
 {
     struct exchange *x = s->owner;
-    struct stats_page *stats = x->proxy->stats;
     upstream_report(&x->pick, upstream_outcome_of(why), clock_monotonic() - x->upstream_began);
     x->upstream = NULL;
     if (can_retry(x, why, is_unsent)) {
-        stats_add(&stats->upstream_retries, 1);
-        exchange_try(x, x->pick.is_reused);
+        exchange_try(x, why);
     } else if (x->has_responded) {
         exchange_cut(x, why == REASON_none ? REASON_upstream_cut : why);
     } else {
@@ -556,7 +556,7 @@ static void proxy_on_request(struct http_handler *h, struct http_stream *s,
         exchange_answer(x, REASON_no_endpoints);
         return;
     }
-    exchange_try(x, false);
+    exchange_try(x, REASON_none);
 }
 
 /* ---- the proxy ---- */

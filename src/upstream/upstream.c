@@ -36,7 +36,7 @@ static enum err open_ready(struct service *service, const struct upstream_ask *a
     for (uint32_t i = 0; err == E_REFUSED && i < n && refused_n < UPSTREAM_REFUSALS_MAX; i++) {
         uint32_t slot = first + i < n ? first + i : first + i - n;
         struct upstream_endpoint *e = service->ready[slot];
-        if (i > 0 && e == ask->avoid) {
+        if (e == ask->avoid && (i > 0 || ask->is_elsewhere)) {
             continue;
         }
         err = pool_open(e, ask, ret);

@@ -34,6 +34,7 @@ struct upstream_ask {
     usec_t now;
     const struct upstream_endpoint *avoid; /* the one that a retry comes from: taken only when there
                                               is no other; NULL = none */
+    bool is_elsewhere;                     /* never to avoid, even when there is no other */
     bool is_fresh; /* no kept-alive connection, for the try after one was found dead */
 };
 

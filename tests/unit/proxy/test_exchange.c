@@ -257,6 +257,46 @@ static void a_post_that_was_received_is_not_sent_again(void **state)
     close(c);
 }
 
+/* An endpoint dies with a request on a new connection: what may be done twice goes to another one,
+ * but never back to the same. */
+static void a_get_moves_on_from_an_endpoint_that_dies(void **state)
+{
+    static const struct {
+        const char *request;
+        int endpoints, retries;
+    } cases[] = {
+        {"GET /1 HTTP/1.1\r\nHost: a\r\n\r\n",                        2, 1},
+        {"GET /1 HTTP/1.1\r\nHost: a\r\n\r\n",                        1, 0},
+        {"POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx", 2, 0},
+    };
+    for (size_t n = 0; n < sizeof(cases) / sizeof(cases[0]); n++) {
+        struct rig *r = rig_new();
+        int first, second, c = rig_client(r);
+        rig_set_endpoints(r, cases[n].endpoints);
+        rig_send(r, c, cases[n].request);
+        int u = rig_accept_any(r, &first);
+        assert_has(rig_recv(r, u), " /1 HTTP/1.1\r\n");
+        close(u);
+        rig_run(r);
+        assert_int_equal(stats_get(&rig_stats(r)->upstream_retries), cases[n].retries);
+        u = rig_accept_any(r, &second);
+        if (cases[n].retries == 0) {
+            assert_int_equal(u, -1);
+            const char *got = rig_recv(r, c);
+            assert_has(got, "HTTP/1.1 502 ");
+            assert_has(got, "x-lintel-reason: upstream_reset\r\n");
+        } else {
+            assert_int_not_equal(first, second);
+            assert_has(rig_recv(r, u), " /1 HTTP/1.1\r\n");
+            rig_send(r, u, RESPONSE);
+            assert_has(rig_recv(r, c), "HTTP/1.1 200 OK\r\n");
+            close(u);
+        }
+        close(c);
+        rig_free(r);
+    }
+}
+
 static void own_errors_carry_their_reason(void **state)
 {
     static const struct {
@@ -867,6 +907,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_post_that_was_read_is_not_sent_again, setup, teardown),
         cmocka_unit_test_setup_teardown(a_post_that_was_received_is_not_sent_again, setup,
                                         teardown),
+        cmocka_unit_test(a_get_moves_on_from_an_endpoint_that_dies),
         cmocka_unit_test_setup_teardown(own_errors_carry_their_reason, setup, teardown),
         cmocka_unit_test_setup_teardown(heads_over_the_limit_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(head_and_bodyless_statuses_have_no_body, setup, teardown),
