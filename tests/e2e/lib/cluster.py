@@ -159,7 +159,9 @@ class Cluster:
             "--enable-aggregator-routing=true",
             f"--audit-policy-file={self.path('audit-policy.yaml')}",
             f"--audit-log-path={self.path('audit.log')}", "--audit-log-mode=blocking",
-            "--audit-log-maxsize=1000", "--profiling=false")
+            "--audit-log-maxsize=1000", "--profiling=false",
+            # At its end it does not wait a minute for watches that nobody ends.
+            "--shutdown-send-retry-after=true")
 
     def _controller_manager(self):
         return Component(

@@ -603,7 +603,7 @@ def replace_states(status):
     for kind in ("containerStatuses", "initContainerStatuses"):
         for item in changed.get(kind, []):
             for state in ("state", "lastState"):
-                item[state] = {"$patch": "replace", **item[state]}
+                item[state] = {"waiting": None, "running": None, "terminated": None, **item[state]}
     return changed
 
 
