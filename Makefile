@@ -8,7 +8,7 @@ PYTHON       := /usr/bin/python3
 
 .DEFAULT_GOAL := build
 .PHONY: help build run run-check test lint analyze format check-format sanitize fuzz bench \
-        bench-cost bench-scale image install clean
+        bench-cost bench-scale image chart install clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r t d; do \
@@ -72,6 +72,10 @@ bench-scale: build  ## 10,000 Ingresses and 100,000 endpoints
 image:  ## the container image: out/image (OCI layout), out/lintel-image.tar
 	@scripts/install-deps build image
 	@scripts/image
+
+chart:  ## lint charts/lintel and write what follows from it: deploy/*.yaml, docs/helm.md
+	@scripts/install-deps chart
+	@$(PYTHON) scripts/chart
 
 install: build  ## into PREFIX (/usr/local); DESTDIR is heeded
 	@meson configure $(BUILD) -Dprefix=$(PREFIX)

@@ -1,0 +1,62 @@
+{{/* The command line of `lintel run`, one option a line. */}}
+{{- define "lintel.args" -}}
+{{- $c := .Values.controller -}}
+{{- $name := include "lintel.fullname" . -}}
+{{- $webhook := $c.admissionWebhooks -}}
+- --http-port={{ include "lintel.httpPort" . }}
+- --snapshot-file=/var/lib/lintel/snapshot
+- --shutdown-grace-period={{ $c.shutdownGracePeriodSeconds }}s
+- --drain-timeout={{ sub $c.terminationGracePeriodSeconds (add $c.shutdownGracePeriodSeconds 10) }}s
+- --ingress-class={{ $c.ingressClass }}
+- --controller-class={{ $c.ingressClassResource.controllerValue }}
+{{- if $c.ingressClassByName }}
+- --ingress-class-by-name
+{{- end }}
+{{- if $c.watchIngressWithoutClass }}
+- --watch-ingress-without-class
+{{- end }}
+{{- with include "lintel.watchNamespace" . }}
+- --watch-namespace={{ . }}
+{{- end }}
+{{- if and $c.scope.enabled $c.scope.namespaceSelector }}
+- --watch-namespace-selector={{ $c.scope.namespaceSelector }}
+{{- end }}
+{{- if $c.config }}
+- --configmap=$(POD_NAMESPACE)/{{ $name }}
+{{- end }}
+{{- with $c.publishStatusAddress }}
+- --publish-status-address={{ . }}
+{{- end }}
+{{- with include "lintel.publishService" . }}
+- --publish-service={{ . }}
+{{- end }}
+{{- if $c.reportNodeInternalIp }}
+- --report-node-internal-ip-address
+{{- end }}
+{{- if $c.disableLeaderElection }}
+- --disable-leader-election
+{{- else }}
+- --election-id={{ include "lintel.electionID" . }}
+{{- with $c.electionTTL }}
+- --election-ttl={{ . }}
+{{- end }}
+{{- end }}
+{{- if $webhook.enabled }}
+- --validating-webhook=:{{ $webhook.port }}
+{{- if $webhook.existingSecret }}
+- --validating-webhook-certificate=/etc/lintel/webhook/tls.crt
+- --validating-webhook-key=/etc/lintel/webhook/tls.key
+{{- else }}
+- --validating-webhook-configuration={{ include "lintel.clusterName" . }}
+- --validating-webhook-secret=$(POD_NAMESPACE)/{{ include "lintel.webhookSecret" . }}
+{{- end }}
+{{- else }}
+- --validating-webhook=
+{{- end }}
+{{- if $c.workers }}
+- --workers={{ $c.workers }}
+{{- end }}
+{{- range $option, $value := $c.extraArgs }}
+- {{ if eq (toString $value) "" }}--{{ $option }}{{ else }}{{ printf "--%s=%v" $option $value | quote }}{{ end }}
+{{- end }}
+{{- end -}}

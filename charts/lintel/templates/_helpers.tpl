@@ -1,0 +1,122 @@
+{{- define "lintel.fullname" -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
+{{- else if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 50 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "lintel.namespace" -}}
+{{- default .Release.Namespace .Values.namespaceOverride -}}
+{{- end -}}
+
+{{/* For what belongs to the cluster: differs between releases of one name in several namespaces. */}}
+{{- define "lintel.clusterName" -}}
+{{- $name := include "lintel.fullname" . -}}
+{{- $namespace := include "lintel.namespace" . -}}
+{{- eq $name $namespace | ternary $name (printf "%s-%s" $namespace $name) -}}
+{{- end -}}
+
+{{- define "lintel.selectorLabels" -}}
+app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: controller
+{{- end -}}
+
+{{- define "lintel.labels" -}}
+{{ include "lintel.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "lintel.serviceAccount" -}}
+{{- default (ternary (include "lintel.fullname" .) "default" .Values.serviceAccount.create) .Values.serviceAccount.name -}}
+{{- end -}}
+
+{{- define "lintel.image" -}}
+{{- $image := .Values.controller.image -}}
+{{- with $image.registry }}{{ . }}/{{ end }}{{ $image.image }}
+{{- if $image.digest }}@{{ $image.digest }}{{ else }}:{{ default .Chart.AppVersion $image.tag }}{{ end }}
+{{- end -}}
+
+{{/* Port of the container for HTTP. */}}
+{{- define "lintel.httpPort" -}}
+{{- default (ternary 80 8080 .Values.controller.hostNetwork) (int .Values.controller.containerPort.http) -}}
+{{- end -}}
+
+{{/* The namespace that is served; empty for all, or for those that a selector names. */}}
+{{- define "lintel.watchNamespace" -}}
+{{- $scope := .Values.controller.scope -}}
+{{- if and $scope.enabled (not $scope.namespaceSelector) -}}
+{{- default .Release.Namespace $scope.namespace -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The Service whose addresses go into the status of Ingresses, as namespace/name; empty: none. */}}
+{{- define "lintel.publishService" -}}
+{{- $c := .Values.controller -}}
+{{- if and $c.publishService.enabled (not $c.publishStatusAddress) -}}
+{{- if $c.publishService.pathOverride -}}
+{{- $c.publishService.pathOverride -}}
+{{- else if $c.service.enabled -}}
+{{- printf "%s/%s" (include "lintel.namespace" .) (include "lintel.fullname" .) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "lintel.electionID" -}}
+{{- default (printf "%s-leader" (include "lintel.fullname" .)) .Values.controller.electionID -}}
+{{- end -}}
+
+{{/* The Secret in which Lintel keeps the webhook's certificate; empty when another one is given. */}}
+{{- define "lintel.webhookSecret" -}}
+{{- $webhook := .Values.controller.admissionWebhooks -}}
+{{- if and $webhook.enabled (not $webhook.existingSecret) -}}
+{{- printf "%s-webhook" (include "lintel.fullname" .) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* "yes" when the value at a path is set to something: (list $ "controller.image.tag"). */}}
+{{- define "lintel.valueAt" -}}
+{{- $value := (index . 0).Values | toJson | fromJson -}}
+{{- range splitList "." (index . 1) -}}
+{{- if kindIs "map" $value -}}
+{{- $value = get $value . -}}
+{{- else -}}
+{{- $value = "" -}}
+{{- end -}}
+{{- end -}}
+{{- if $value -}}yes{{- end -}}
+{{- end -}}
+
+{{/* Values that are refused, or that do not go together: the table in files/refused.yaml, and these. */}}
+{{- define "lintel.validate" -}}
+{{- range $path, $instead := .Files.Get "files/refused.yaml" | fromYaml -}}
+{{- if include "lintel.valueAt" (list $ $path) -}}
+{{- fail (printf "\n\nThe value %s: %s.\n" $path $instead) -}}
+{{- end -}}
+{{- end -}}
+{{- $c := .Values.controller -}}
+{{- if and .Values.rbac.scope (not (include "lintel.watchNamespace" .)) -}}
+{{- fail "\n\nThe value rbac.scope: roles of one namespace need controller.scope.enabled, and no namespaceSelector.\n" -}}
+{{- end -}}
+{{- if and $c.scope.namespace $c.scope.namespaceSelector -}}
+{{- fail "\n\nThe value controller.scope: name a namespace or a namespaceSelector, not both.\n" -}}
+{{- end -}}
+{{- if and $c.autoscaling.enabled (eq $c.kind "DaemonSet") -}}
+{{- fail "\n\nThe value controller.autoscaling.enabled: a DaemonSet has one pod on each node; it cannot be scaled.\n" -}}
+{{- end -}}
+{{- if and .Values.rbac.scope (include "lintel.webhookSecret" .) -}}
+{{- fail "\n\nThe value controller.admissionWebhooks: with rbac.scope Lintel may not write the webhook configuration; name an existingSecret.\n" -}}
+{{- end -}}
+{{- if le (int $c.terminationGracePeriodSeconds) (add $c.shutdownGracePeriodSeconds 10) -}}
+{{- fail "\n\nThe value controller.terminationGracePeriodSeconds: leave more than 10 s beyond shutdownGracePeriodSeconds.\n" -}}
+{{- end -}}
+{{- end -}}
