@@ -186,8 +186,7 @@ class Cluster:
         self.add_image("e2e/backend", entrypoint=["/usr/bin/python3",
                                                   os.path.join(ROOT, "tests/e2e/backend.py")],
                        binds=[ROOT])
-        self.add_image("lintel", entrypoint=[os.path.join(BUILD, "lintel")], binds=[ROOT, BUILD],
-                       env={"PATH": f"{BUILD}:/usr/bin:/bin"})
+        self.add_lintel_image("lintel")
         self._write_kubelet_config()
         self.start_etcd()
         self.start_apiserver()
@@ -271,6 +270,14 @@ class Cluster:
         with open(temporary, "w", encoding="utf-8") as file:
             json.dump(self.images, file)
         os.rename(temporary, self.path("images.json"))
+
+    def add_lintel_image(self, name, build=BUILD):
+        """The image as shipped, of a build of Lintel."""
+        root = self.path("images", name)
+        self.run("/usr/bin/python3", os.path.join(ROOT, "scripts/image"), "--build", build, "--root",
+                 root)
+        self.add_image(name, entrypoint=["/usr/bin/lintel", "run"], env={"PATH": "/usr/bin"},
+                       root=root, user="65532:65532")
 
     # ---- the user's hands ----
 

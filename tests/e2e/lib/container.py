@@ -94,6 +94,7 @@ def give_up_privileges(spec):
     for i, name in enumerate(CAPABILITIES):
         if name not in spec["capabilities"]:
             libc.prctl(PR_CAPBSET_DROP, i, 0, 0, 0)
+    os.fchown(1, spec["uid"], -1)  # runtimes give it the pipe, so that it can be opened anew
     os.setgroups(spec["groups"])
     os.setgid(spec["gid"])
     os.setuid(spec["uid"])

@@ -175,10 +175,18 @@ class Container(threading.Thread):
             ["nsenter", f"--net=/run/netns/{Network.name(self.pod.address)}"]
         command += ["unshare", *NAMESPACES, sys.executable, "-I", os.path.join(HERE, "container.py"),
                     specification]
-        with open(self.pod.path(f"{self.name}.log"), "ab") as log:
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log,
-                                            stderr=log, start_new_session=True)
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                        stderr=subprocess.STDOUT, start_new_session=True)
+        threading.Thread(target=self._keep_log, args=(self.process.stdout,), daemon=True).start()
         self.first_pid = self._find_first()
+
+    def _keep_log(self, pipe):
+        with open(self.pod.path(f"{self.name}.log"), "ab", buffering=0) as log, pipe:
+            while True:
+                piece = pipe.read1(65536)
+                if not piece:
+                    return
+                log.write(piece)
 
     def _find_first(self):
         """unshare waits for it and does nothing else; it is the one that gets signals."""
@@ -617,7 +625,7 @@ class Kubelet:
         self.directory, self.image_file = config["directory"], config["images"]
         self.network = Network()
         self.pods = {}
-        self.placed = {}  # uid -> node, of Pods that were bound by us
+        self.placed = {}  # uid -> (uid of its controller, node), of Pods that were bound by us
         self.lock = threading.Lock()
         self.refresh = threading.Event()
 
@@ -715,16 +723,19 @@ class Kubelet:
         pod.start()
 
     def _place(self, item):
-        """The scheduler's part: a node that may be, the one with the fewest Pods."""
+        """The scheduler's part: of the nodes that may be, the one with the fewest Pods of the same
+        controller, and then with the fewest."""
         if "deletionTimestamp" in item["metadata"]:
             return
         allowed = [name for name in self.nodes if may_run_on(item, self.nodes[name])]
         if not allowed:
             print(f"no node for {item['metadata']['name']}", flush=True)
             return
-        taken = list(self.placed.values())
-        meta, name = item["metadata"], min(allowed, key=taken.count)
-        self.placed[meta["uid"]] = name
+        meta, taken = item["metadata"], list(self.placed.values())
+        owner = next((o["uid"] for o in meta.get("ownerReferences", [])), meta["uid"])
+        name = min(allowed, key=lambda node: (taken.count((owner, node)),
+                                              [n for _, n in taken].count(node)))
+        self.placed[meta["uid"]] = (owner, name)
         binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": meta["name"]},
                    "target": {"apiVersion": "v1", "kind": "Node", "name": name}}
         patiently(lambda: self.api.request("POST", self.api.path(
