@@ -53,6 +53,7 @@ struct kube_reflector {
     bool is_unpaged;                      /* a token expired: the whole list at once */
     bool is_token_new;                    /* a 401 was answered with another try */
     bool has_told; /* something about the object by name since its watch stands */
+    uint32_t status; /* of the last failure; 0: none, or it works */
     bool is_synced;
     bool is_unwell; /* and the owner was told so */
     uint64_t why;   /* hash of what it was told */
@@ -158,6 +159,7 @@ static enum err tell_object(struct kube_reflector *r,
 
 static void tell_well(struct kube_reflector *r)
 {
+    r->status = 0;
     if (r->is_unwell) {
         r->is_unwell = false;
         r->events->on_health(r->arg, true, STR_EMPTY);
@@ -243,6 +245,7 @@ static void fail(struct kube_reflector *r, const struct trouble *t)
     r->failures++;
     buf_init(&why, 2 * WHY_BYTES_MAX);
     write_why(r, t, &why);
+    r->status = t->status;
     tell_unwell(r, buf_str(&why), t->is_lasting);
     buf_fini(&why);
 }
@@ -806,6 +809,11 @@ bool kube_reflector_is_synced(const struct kube_reflector *r)
 bool kube_reflector_is_healthy(const struct kube_reflector *r)
 {
     return r->is_synced && !r->is_unwell;
+}
+
+uint32_t kube_reflector_status(const struct kube_reflector *r)
+{
+    return r->status;
 }
 
 const struct kube_reflector_counters *kube_reflector_counters(const struct kube_reflector *r)
