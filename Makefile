@@ -8,7 +8,7 @@ PYTHON       := /usr/bin/python3
 
 .DEFAULT_GOAL := build
 .PHONY: help build run run-check test lint analyze format check-format sanitize fuzz bench \
-        bench-cost bench-scale image chart install clean
+        bench-cost bench-scale e2e image chart install clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r t d; do \
@@ -29,6 +29,10 @@ run-check: build  ## the same, but run the printed curl lines, verify the answer
 test:  ## every test, in the normal build and under ASan + UBSan
 	@scripts/install-deps build test lint image
 	@$(PYTHON) scripts/test
+
+e2e: build  ## with a real API server; needs Go; E2E='tests/e2e/test_image.py -k NAME' chooses
+	@scripts/install-deps test image e2e
+	@LINTEL_BUILD=$(BUILD) scripts/e2e $(E2E)
 
 sanitize:  ## the tests under ASan + UBSan only
 	@scripts/install-deps build test image
