@@ -1,0 +1,68 @@
+/* tls/certificate.h: a certificate chain with its private key: read from PEM and checked, and made.
+ * Whoever shows a fault to people adds where the PEM came from. No text of a key ever appears in a
+ * fault; keys are wiped when they are freed.
+ * Source: RFC 5280, RFC 6125 section 6.4 (names), RFC 7468 (PEM). Context: any; never blocks. */
+#pragma once
+
+#include "base/buf.h"
+
+enum tls_fault {
+    TLS_FAULT_NONE,
+#define FAULT(name, what, why, mend) TLS_FAULT_##name,
+#include "tls/faults.def"
+#undef FAULT
+    TLS_FAULTS_N
+};
+
+struct tls_fault_text {
+    const char *what, *why, *mend; /* as in struct diag; what begins with "is" or "has" */
+};
+/* fault is not TLS_FAULT_NONE. */
+const struct tls_fault_text *tls_fault_text(enum tls_fault fault);
+
+struct tls_certificate;
+
+/* chain: the server's certificate first, then those that signed it, without the root; key: not
+ * encrypted; both PEM. On E_PROTO *ret_fault says what is wrong with them. That it is expired is no
+ * fault here: see tls_certificate_judge(). Errors: E_PROTO, E_NOMEM. */
+enum err tls_certificate_parse(struct str chain, struct str key, enum tls_fault *ret_fault,
+                               struct tls_certificate **ret);
+void tls_certificate_free(struct tls_certificate *c); /* c may be NULL */
+
+/* Seconds since 1970. */
+int64_t tls_certificate_not_before(const struct tls_certificate *c);
+int64_t tls_certificate_not_after(const struct tls_certificate *c);
+/* TLS_FAULT_NONE, _EXPIRED or _NOT_YET_VALID. */
+enum tls_fault tls_certificate_judge(const struct tls_certificate *c, int64_t now_s);
+
+/* The names it is for, DNS names in lower case and addresses: those of subjectAltName, else the
+ * common name, as ingress-nginx does it. */
+typedef void tls_name_fn(void *arg, struct str name);
+void tls_certificate_each_name(const struct tls_certificate *c, tls_name_fn *fn, void *arg);
+/* host is a name in lower case, an address, or a wildcard as Ingresses have it ("*.example.com"),
+ * which only the same wildcard covers. A wildcard of the certificate covers exactly one label. */
+bool tls_certificate_covers(const struct tls_certificate *c, struct str host);
+
+/* ---- making ---- */
+
+struct tls_make {
+    const char *common_name;
+    const struct str *names; /* DNS names and addresses; none for a certificate authority */
+    uint32_t name_n;
+    int64_t not_before, not_after; /* seconds since 1970 */
+};
+
+/* A certificate authority and a server certificate that it has signed, both ECDSA P-256. The
+ * authority's key is forgotten at once: it signs nothing else, so nobody can steal it. The three
+ * texts are PEM; give key to tls_wipe(). Errors: E_NOMEM, E_PROTO (a name that cannot be). */
+enum err tls_certificate_make(const struct tls_make *m, struct buf *ret_ca, struct buf *ret_chain,
+                              struct buf *ret_key);
+/* Overwrites and frees. */
+void tls_wipe(struct buf *secret);
+
+/* The certificates of a bundle that have not ended at now_s, each once, after those that out holds
+ * already, up to max of them in all. For a bundle of authorities: what is broken is left out.
+ * Errors: E_NOMEM. */
+enum err tls_bundle_add(struct buf *out, struct str pem, int64_t now_s, uint32_t max);
+/* True when every certificate of pem stands in bundle too, and pem has one. */
+bool tls_bundle_has(struct str bundle, struct str pem);

@@ -1,0 +1,130 @@
+/* SSL_CTX, set up once. */
+#include "tls/tls_priv.h"
+
+#include <openssl/err.h>
+
+#include "base/mem.h"
+
+/* TLS 1.2; those of 1.3 are all good and stay the library's. */
+#define CIPHERS "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL"
+
+static const char *const groups[] = {
+    /* the first that the library knows all of */
+    "X25519MLKEM768:X25519:P-256:P-384",
+    "X25519:P-256:P-384",
+};
+
+/* ---- ALPN ---- */
+
+static const struct {
+    enum tls_alpn bit;
+    struct str name; /* its length before it: RFC 7301 section 3.1 */
+} protocols[] = {
+    {TLS_ALPN_HTTP2, STR_INIT("\x02h2")      },
+    {TLS_ALPN_HTTP1, STR_INIT("\x08http/1.1")},
+};
+
+enum { PROTOCOLS_N = sizeof(protocols) / sizeof(protocols[0]) };
+
+static bool list_has(struct str list, struct str name)
+{
+    while (list.n > 0) {
+        struct str item = str_first(list, 1 + (size_t)(unsigned char)list.p[0]);
+        if (str_eq(item, name)) {
+            return true;
+        }
+        list = str_from(list, item.n);
+    }
+    return false;
+}
+
+static int on_alpn(SSL *ssl, const unsigned char **ret, unsigned char *ret_n,
+                   const unsigned char *list, unsigned list_n, void *arg)
+{
+    const uintptr_t alpn = (uintptr_t)arg; /* bits */
+    struct str offered = str_make((const char *)list, list_n);
+    (void)ssl;
+    for (size_t i = 0; i < PROTOCOLS_N; i++) {
+        if ((alpn & protocols[i].bit) != 0 && list_has(offered, protocols[i].name)) {
+            *ret = (const unsigned char *)protocols[i].name.p + 1;
+            *ret_n = (unsigned char)(protocols[i].name.n - 1);
+            return SSL_TLSEXT_ERR_OK;
+        }
+    }
+    return SSL_TLSEXT_ERR_NOACK;
+}
+
+/* ---- the context ---- */
+
+static enum err groups_set(SSL_CTX *ssl)
+{
+    for (size_t i = 0; i < sizeof(groups) / sizeof(groups[0]); i++) {
+        if (SSL_CTX_set1_groups_list(ssl, groups[i]) == 1) {
+            return E_OK;
+        }
+        TRY(tls_errors_take(E_OK));
+    }
+    return E_NOMEM; /* the last list is known to every OpenSSL 3 */
+}
+
+static enum err rules_set(SSL_CTX *ssl, const struct tls_context_options *o)
+{
+    if (SSL_CTX_set_min_proto_version(ssl, TLS1_2_VERSION) != 1 ||
+        SSL_CTX_set_cipher_list(ssl, CIPHERS) != 1) {
+        return tls_errors_take(E_NOMEM);
+    }
+    (void)SSL_CTX_set_options(ssl, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION |
+                                       SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
+    /* An idle connection holds no buffer; what a retried send brings may lie elsewhere. */
+    (void)SSL_CTX_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    (void)SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF);
+    if (!o->has_tickets) {
+        (void)SSL_CTX_set_options(ssl, SSL_OP_NO_TICKET);
+        (void)SSL_CTX_set_num_tickets(ssl, 0); /* 0 is allowed: it cannot fail */
+    }
+    if (o->alpn != 0) {
+        SSL_CTX_set_alpn_select_cb(ssl, on_alpn, (void *)(uintptr_t)o->alpn);
+    }
+    return groups_set(ssl);
+}
+
+static enum err certificate_set(SSL_CTX *ssl, const struct tls_certificate *c,
+                                enum tls_fault *ret_fault)
+{
+    if (SSL_CTX_use_cert_and_key(ssl, c->leaf, c->key, c->chain, 1) == 1) {
+        return E_OK;
+    }
+    enum err e = tls_errors_take(E_PROTO);
+    if (e == E_PROTO) {
+        *ret_fault = TLS_FAULT_WEAK; /* the rest was checked when it was parsed */
+    }
+    return e;
+}
+
+enum err tls_context_new(const struct tls_context_options *o, enum tls_fault *ret_fault,
+                         struct tls_context **ret)
+{
+    struct tls_context *c = mem_calloc(1, sizeof(*c));
+    if (c == NULL) {
+        return E_NOMEM;
+    }
+    c->ssl = SSL_CTX_new(TLS_server_method());
+    enum err e = c->ssl == NULL ? tls_errors_take(E_NOMEM) : rules_set(c->ssl, o);
+    if (e == E_OK) {
+        e = certificate_set(c->ssl, o->certificate, ret_fault);
+    }
+    if (e != E_OK) {
+        tls_context_free(c);
+        return e;
+    }
+    *ret = c;
+    return E_OK;
+}
+
+void tls_context_free(struct tls_context *c)
+{
+    if (c != NULL) {
+        SSL_CTX_free(c->ssl);
+        mem_free(c);
+    }
+}

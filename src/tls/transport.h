@@ -1,0 +1,40 @@
+/* tls/transport.h: TLS as a transport, the server's side: the contract of event/transport.h over an
+ * SSL on a non-blocking socket.
+ *
+ * The handshake happens inside receive(); transport.is_open says that it is done. One receive()
+ * reads the socket into a buffer that all connections of the loop share and decrypts from there, so
+ * a request costs one recv() and one send(), as over plain TCP. An idle connection holds no buffer.
+ *
+ *   socket --recv--> shared buffer --OpenSSL asks for its bytes--> SSL --> the caller's memory
+ *                        └── what does not fit any more waits in the connection's own memory
+ *
+ * Where OpenSSL wants to write in order to read, or the other way round, the event that comes is
+ * handed to the owner as the one it waits for. An end that stands behind bytes is told by an event
+ * of its own at the end of the tick. So the owner never knows. */
+#pragma once
+
+#include "event/transport.h"
+#include "tls/context.h"
+
+/* What the TLS connections of one loop share. */
+struct tls_server {
+    struct transport_opener opener; /* first: give it to http1_server.opener and the like */
+    struct tls_context *context;    /* borrowed; may change; NULL: connections are refused */
+    struct bio_method_st *method;   /* OpenSSL's: the socket as it sees it */
+    char *bytes;                    /* TLS_SHARED_BYTES */
+    uint64_t opened, shaken;        /* connections, and those whose handshake was completed */
+};
+
+enum {
+    TLS_RECORD_BYTES_MAX = 5 + (1 << 14) + 256, /* RFC 8446 section 5.2, header included */
+    TLS_SHARED_BYTES = 64 << 10,
+    TLS_RECEIVE_BUDGET = 256 << 10, /* taken from the socket in one receive() */
+};
+
+/* open() of the opener: E_NOTFOUND (there is no context), E_NOMEM, E_SYS. Errors: E_NOMEM. */
+enum err tls_server_init(struct tls_server *s);
+/* After the last connection. */
+void tls_server_fini(struct tls_server *s);
+
+/* The protocol that ALPN has chosen: one bit, or 0. t is one of tls_server's. */
+unsigned tls_transport_alpn(const struct transport *t);
