@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "admin/metrics_priv.h"
+#include "admin/top_endpoints.h"
 #include "base/mem.h"
 #include "document/json_write.h"
 #include "stats/series.h"
@@ -216,6 +217,7 @@ enum err top_emit(struct buf *out, const struct metrics_input *in)
     emit_reasons(&j, in->stats);
     emit_processes(&j, in->stats);
     TRY(emit_routes(&j, in->stats));
+    TRY(top_emit_endpoints(&j, in->stats));
     json_end_object(&j);
     json_finish(&j);
     return E_OK;

@@ -51,10 +51,12 @@ enum limit {
 
     /* metrics */
     SERIES_MAX = 4096,             /* of each worker: route, method, status and reason */
+    STATS_ENDPOINTS_MAX = 4096,    /* of each worker: those shown one by one */
     METRICS_SCRAPES_MAX = 8,       /* at a time; one more is refused with 503 */
     METRICS_ORPHANS_MAX = 1024,    /* Ingresses shown without Service or endpoint */
     METRICS_PIECE_BYTES = 1 << 16, /* made in one tick of the controller */
     TOP_ROUTES_MAX = 500,          /* of /debug/top: those used last */
+    TOP_ENDPOINTS_MAX = 500,       /* of /debug/top: those that are ill, then those used most */
 
     /* Kubernetes API client */
     KUBE_CALLS_MAX = 32 * 1024,          /* under way or waiting, watches included */

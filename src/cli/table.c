@@ -91,7 +91,7 @@ const struct cli_command cli_commands[CLI_COMMANDS_N] = {
     [CLI_top] = {
         .name = "top",
         .arguments = "",
-        .summary = "Watch requests, routes, reasons and processes live.",
+        .summary = "Watch requests, routes, endpoints, reasons and processes live.",
         .description =
             "Asks the health port of a running Lintel (127.0.0.1:10254 without --server) once each "
             "interval and shows what happened in between: requests per second, latencies, status "

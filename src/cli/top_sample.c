@@ -11,6 +11,12 @@ static const char *const scalar_names[TOP_SCALARS_N] = {
 #undef X
 };
 
+const char *const top_endpoint_names[TOP_ENDPOINT_NUMBERS_N] = {
+#define X(name) #name,
+    TOP_ENDPOINT_COUNTERS(X) TOP_ENDPOINT_GAUGES(X)
+#undef X
+};
+
 /* ---- reading ---- */
 
 static uint64_t number_of(const struct tree_node *node)
@@ -89,6 +95,34 @@ static enum err read_routes(struct top_sample *s, const struct tree_node *root)
     return E_OK;
 }
 
+static enum err read_endpoint(struct top_sample *s, const struct tree_node *node,
+                              struct top_endpoint *to)
+{
+    TRY(get_text(s, node, "address", &to->address));
+    TRY(get_text(s, node, "service", &to->service));
+    TRY(get_text(s, node, "state", &to->state));
+    TRY(get_text(s, node, "last_failure", &to->last_failure));
+    for (size_t i = 0; i < TOP_ENDPOINT_NUMBERS_N; i++) {
+        to->numbers[i] = get_number(node, top_endpoint_names[i]);
+    }
+    return E_OK;
+}
+
+static enum err read_endpoints(struct top_sample *s, const struct tree_node *root)
+{
+    const struct tree_node *list;
+    size_t n = get_items(root, "endpoints", &list);
+    s->endpoints = arena_calloc(&s->arena, n, sizeof(*s->endpoints));
+    if (s->endpoints == NULL) {
+        return E_NOMEM;
+    }
+    for (; s->endpoint_n < n; s->endpoint_n++) {
+        TRY(read_endpoint(s, tree_item(list, (uint32_t)s->endpoint_n),
+                          &s->endpoints[s->endpoint_n]));
+    }
+    return E_OK;
+}
+
 static enum err read_reasons(struct top_sample *s, const struct tree_node *root)
 {
     const struct tree_node *list;
@@ -138,6 +172,7 @@ static enum err on_document(void *arg, const struct tree_node *root)
     get_histogram(root, "duration", &s->duration);
     get_histogram(root, "bounds_us", &s->bounds);
     TRY(read_routes(s, root));
+    TRY(read_endpoints(s, root));
     TRY(read_reasons(s, root));
     return read_processes(s, root);
 }
@@ -218,6 +253,58 @@ static void route_since(struct top_route *now, const struct top_sample *before)
     }
 }
 
+static bool has_fallen(const struct top_endpoint *now, const struct top_endpoint *before)
+{
+    for (size_t i = 0; i < TOP_ENDPOINT_COUNTERS_N; i++) {
+        if (now->numbers[i] < before->numbers[i]) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static const struct top_endpoint *endpoint_find(const struct top_sample *s,
+                                                const struct top_endpoint *like)
+{
+    for (size_t i = 0; i < s->endpoint_n; i++) {
+        const struct top_endpoint *e = &s->endpoints[i];
+        if (str_eq(e->address, like->address) && str_eq(e->service, like->service)) {
+            return e;
+        }
+    }
+    return NULL;
+}
+
+/* One that was not there before is new, unless it may have been among those left out. */
+static void endpoint_since(struct top_endpoint *now, const struct top_sample *before)
+{
+    const struct top_endpoint *old = endpoint_find(before, now);
+    bool is_new = old == NULL && before->scalars[TOP_endpoints_left_out] == 0;
+    bool is_unknown = !is_new && (old == NULL || has_fallen(now, old));
+    for (size_t i = 0; i < TOP_ENDPOINT_COUNTERS_N; i++) {
+        uint64_t from = is_unknown ? now->numbers[i] : is_new ? 0 : old->numbers[i];
+        now->numbers[i] -= from;
+    }
+}
+
+uint64_t top_endpoint_failures(const struct top_endpoint *e)
+{
+    return e->numbers[TOP_ENDPOINT_connect] + e->numbers[TOP_ENDPOINT_reset] +
+           e->numbers[TOP_ENDPOINT_timeout];
+}
+
+uint64_t top_endpoint_requests(const struct top_endpoint *e)
+{
+    return e->numbers[TOP_ENDPOINT_answered] + e->numbers[TOP_ENDPOINT_abandoned] +
+           top_endpoint_failures(e);
+}
+
+usec_t top_endpoint_latency(const struct top_endpoint *e)
+{
+    uint64_t n = e->numbers[TOP_ENDPOINT_answered];
+    return n > 0 ? e->numbers[TOP_ENDPOINT_latency_sum_us] / n : 0;
+}
+
 static void process_since(struct top_process *now, const struct top_sample *before)
 {
     for (size_t i = 0; i < before->process_n; i++) {
@@ -227,6 +314,23 @@ static void process_since(struct top_process *now, const struct top_sample *befo
             return;
         }
     }
+}
+
+/* Larger numbers first. */
+static int by_most(uint64_t a, uint64_t b)
+{
+    return (a < b) - (a > b);
+}
+
+static int endpoint_compare(const void *a, const void *b)
+{
+    const struct top_endpoint *x = a, *y = b;
+    int order = by_most(x->numbers[TOP_ENDPOINT_workers_ejecting] > 0,
+                        y->numbers[TOP_ENDPOINT_workers_ejecting] > 0);
+    order = order != 0 ? order : by_most(top_endpoint_failures(x), top_endpoint_failures(y));
+    order = order != 0 ? order : by_most(top_endpoint_requests(x), top_endpoint_requests(y));
+    order = order != 0 ? order : str_cmp(x->service, y->service);
+    return order != 0 ? order : str_cmp(x->address, y->address);
 }
 
 static int route_compare(const void *a, const void *b)
@@ -264,7 +368,11 @@ usec_t top_sample_since(struct top_sample *now, const struct top_sample *before,
     for (size_t i = 0; i < now->process_n; i++) {
         process_since(&now->processes[i], before);
     }
+    for (size_t i = 0; i < now->endpoint_n; i++) {
+        endpoint_since(&now->endpoints[i], before);
+    }
     qsort(now->routes, now->route_n, sizeof(*now->routes), route_compare);
+    qsort(now->endpoints, now->endpoint_n, sizeof(*now->endpoints), endpoint_compare);
     return since(now->scalars[TOP_time_us], before->scalars[TOP_time_us]);
 }
 

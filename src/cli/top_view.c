@@ -6,7 +6,14 @@
 
 #include "document/json_write.h"
 
-enum { LINE_BYTES_MAX = 1024, ROUTE_LINE_FIXED = 62, PROCESS_ROWS_MAX = 8, NAME_MIN = 20 };
+enum {
+    LINE_BYTES_MAX = 1024,
+    ROUTE_LINE_FIXED = 62,
+    ENDPOINT_LINE_FIXED = 69,
+    PROCESS_ROWS_MAX = 8,
+    NAME_MIN = 20,
+    SERVICE_MIN = 12
+};
 
 struct page {
     struct buf *out;
@@ -228,6 +235,15 @@ static void add_route_name(struct buf *line, const struct top_route *r, size_t w
     buf_fini(&name);
 }
 
+/* Endpoints get up to half of what is left of the window. */
+static size_t route_rows(const struct page *p, const struct top_sample *s)
+{
+    size_t left = p->rows > p->row ? p->rows - p->row : 0;
+    size_t wanted = s->endpoint_n > 0 ? s->endpoint_n + 2 : 0;
+    size_t kept = wanted < left / 2 ? wanted : left / 2;
+    return p->rows == 0 ? s->route_n : left - kept;
+}
+
 static void route_lines(struct page *p, struct buf *line, const struct top_view *v)
 {
     const struct top_sample *s = v->sample;
@@ -239,7 +255,7 @@ static void route_lines(struct page *p, struct buf *line, const struct top_view 
     add_cell(line, STR("INGRESS AND SERVICE"), room - room / 2 - 1);
     buf_add_str(line, STR("   REQ/S     P50     P99     2XX     3XX     4XX     5XX"));
     put_line(p, line, REVERSE);
-    for (size_t i = 0; i < s->route_n; i++) {
+    for (size_t i = 0, n = route_rows(p, s); i < s->route_n && i < n; i++) {
         const struct top_route *r = &s->routes[i];
         add_route_name(line, r, room);
         add_rate(line, top_histogram_n(&r->duration), v->interval, "        ");
@@ -254,6 +270,100 @@ static void route_lines(struct page *p, struct buf *line, const struct top_view 
     }
 }
 
+/* As "ok", or "ejected 1/2 12s reset": by one of the two workers that know it, for 12 s from now,
+ * because of what happened last. */
+static void add_state(struct buf *b, const struct top_endpoint *e)
+{
+    uint64_t all = e->numbers[TOP_ENDPOINT_workers], n = e->numbers[TOP_ENDPOINT_workers_ejecting];
+    usec_t time = e->numbers[TOP_ENDPOINT_ejected_for_us];
+    buf_add_str(b, e->state);
+    if (n > 0 && n < all) {
+        buf_addf(b, " %llu/%llu", (unsigned long long)n, (unsigned long long)all);
+    }
+    if (time > 0) {
+        buf_addf(b, " %llus", (unsigned long long)((time + USEC_PER_SEC - 1) / USEC_PER_SEC));
+    }
+    if (n > 0) {
+        buf_addf(b, " %.*s", STR_ARG(e->last_failure));
+    }
+}
+
+static struct str endpoint_name(const struct top_endpoint *e)
+{
+    return e->address.n > 0 ? e->address : STR("(others)");
+}
+
+struct widths {
+    size_t name, service, state;
+};
+
+/* Addresses and states as wide as they are, services in what is left. */
+static struct widths endpoint_widths(const struct page *p, const struct top_sample *s)
+{
+    struct widths w = {sizeof("ENDPOINT") - 1, SERVICE_MIN, sizeof("STATE") - 1};
+    struct buf state;
+    buf_init(&state, LINE_BYTES_MAX);
+    for (size_t i = 0; i < s->endpoint_n; i++) {
+        size_t n = endpoint_name(&s->endpoints[i]).n;
+        w.name = n > w.name ? n : w.name;
+        buf_reset(&state);
+        add_state(&state, &s->endpoints[i]);
+        w.state = state.n > w.state ? state.n : w.state;
+    }
+    buf_fini(&state);
+    size_t taken = ENDPOINT_LINE_FIXED + w.name + w.state;
+    w.service = p->columns > taken + w.service ? p->columns - taken : w.service;
+    return w;
+}
+
+static void add_endpoint(struct buf *line, const struct top_endpoint *e, const struct widths *w,
+                         usec_t interval)
+{
+    static const char width[] = "        ";
+    struct buf state;
+    buf_init(&state, LINE_BYTES_MAX);
+    add_state(&state, e);
+    add_cell(line, endpoint_name(e), w->name);
+    buf_add_char(line, ' ');
+    add_cell(line, e->service, w->service);
+    buf_add_char(line, ' ');
+    add_cell(line, buf_str(&state), w->state);
+    buf_fini(&state);
+    add_rate(line, top_endpoint_requests(e), interval, width);
+    buf_addf(line, "%7llu", (unsigned long long)e->numbers[TOP_ENDPOINT_in_flight]);
+    add_rate(line, e->numbers[TOP_ENDPOINT_connect], interval, width);
+    add_rate(line, e->numbers[TOP_ENDPOINT_reset], interval, width);
+    add_rate(line, e->numbers[TOP_ENDPOINT_timeout], interval, width);
+    buf_add_char(line, ' ');
+    add_duration(line, top_endpoint_latency(e));
+    buf_add_char(line, ' ');
+    add_duration(line, e->numbers[TOP_ENDPOINT_ewma_us]);
+    buf_addf(line, "%6llu%6llu", (unsigned long long)e->numbers[TOP_ENDPOINT_connections_busy],
+             (unsigned long long)e->numbers[TOP_ENDPOINT_connections_idle]);
+}
+
+static void endpoint_lines(struct page *p, struct buf *line, const struct top_view *v)
+{
+    const struct top_sample *s = v->sample;
+    struct widths w = endpoint_widths(p, s);
+    if (s->endpoint_n == 0) {
+        return;
+    }
+    put_line(p, line, "");
+    add_cell(line, STR("ENDPOINT"), w.name);
+    buf_add_char(line, ' ');
+    add_cell(line, STR("SERVICE"), w.service);
+    buf_add_char(line, ' ');
+    add_cell(line, STR("STATE"), w.state);
+    buf_add_str(line, STR("   REQ/S FLIGHT CONNECT   RESET TIMEOUT    MEAN    EWMA  BUSY  IDLE"));
+    put_line(p, line, REVERSE);
+    for (size_t i = 0; i < s->endpoint_n && (p->rows == 0 || p->row < p->rows); i++) {
+        const struct top_endpoint *e = &s->endpoints[i];
+        add_endpoint(line, e, &w, v->interval);
+        put_line(p, line, e->numbers[TOP_ENDPOINT_workers_ejecting] > 0 ? RED : "");
+    }
+}
+
 void top_view_text(struct buf *out, const struct top_view *v, size_t columns, size_t rows,
                    bool has_color)
 {
@@ -264,6 +374,7 @@ void top_view_text(struct buf *out, const struct top_view *v, size_t columns, si
     process_lines(&p, &line, v);
     reason_lines(&p, &line, v);
     route_lines(&p, &line, v);
+    endpoint_lines(&p, &line, v);
     buf_fini(&line);
 }
 
@@ -303,6 +414,28 @@ static void json_routes(struct json *j, const struct top_sample *s)
         json_times(j, &r->duration, &s->bounds);
         json_classes(j, r->classes);
         json_name_u64(j, "sent_bytes", r->sent_bytes);
+        json_end_object(j);
+    }
+    json_end_array(j);
+}
+
+static void json_endpoints(struct json *j, const struct top_sample *s)
+{
+    json_name(j, "endpoints");
+    json_array(j);
+    for (size_t i = 0; i < s->endpoint_n; i++) {
+        const struct top_endpoint *e = &s->endpoints[i];
+        json_object(j);
+        json_name_str(j, "address", e->address);
+        json_name_str(j, "service", e->service);
+        json_name_str(j, "state", e->state);
+        json_name_str(j, "last_failure", e->last_failure);
+        json_name_u64(j, "requests", top_endpoint_requests(e));
+        json_name_u64(j, "failures", top_endpoint_failures(e));
+        json_name_u64(j, "latency_us", top_endpoint_latency(e));
+        for (size_t n = 0; n < TOP_ENDPOINT_NUMBERS_N; n++) {
+            json_name_u64(j, top_endpoint_names[n], e->numbers[n]);
+        }
         json_end_object(j);
     }
     json_end_array(j);
@@ -362,6 +495,7 @@ void top_view_json(struct buf *out, const struct top_view *v)
         {"upstream_idle",      TOP_upstream_idle     },
         {"upstream_ejected",   TOP_upstream_ejected  },
         {"routes_left_out",    TOP_routes_left_out   },
+        {"endpoints_left_out", TOP_endpoints_left_out},
     };
     const struct top_sample *s = v->sample;
     struct json j = json_make(out, false);
@@ -376,6 +510,7 @@ void top_view_json(struct buf *out, const struct top_view *v)
     json_times(&j, &s->duration, &s->bounds);
     json_classes(&j, s->classes);
     json_routes(&j, s);
+    json_endpoints(&j, s);
     json_reasons(&j, v);
     json_processes(&j, s);
     json_end_object(&j);

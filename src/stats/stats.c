@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "os/memfd.h"
-#include "stats/series.h"
+#include "stats/endpoints.h"
 
 enum kind { counter = 0, gauge = 1 }; /* the words of counters.def */
 
@@ -23,7 +23,7 @@ const uint32_t stats_counter_n = sizeof(stats_counters) / sizeof(stats_counters[
 
 static size_t area_bytes(uint32_t worker_n)
 {
-    return STATS_SERIES_OFFSET + worker_n * sizeof(struct series_region);
+    return stats_endpoint_offset(worker_n) + worker_n * sizeof(struct stats_endpoint_region);
 }
 
 static enum err area_map(int fd, size_t bytes, struct stats_area **ret)

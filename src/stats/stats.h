@@ -33,7 +33,8 @@ struct stats_area {
     stats_value generation_published_us; /* wall clock */
     stats_value is_draining;             /* 1 once SIGTERM has come */
     struct stats_page workers[WORKERS_MAX];
-    /* Behind it, at STATS_SERIES_OFFSET, a struct series_region for each worker: series.h. */
+    /* Behind it, at STATS_SERIES_OFFSET, a struct series_region for each worker (series.h), then a
+     * struct stats_endpoint_region for each (endpoints.h). */
 };
 #define STATS_MAGIC 0x4c4e5354U
 

@@ -147,6 +147,9 @@ void balance_start(struct service *service, enum policy policy)
     service->ready_n = 0;
     for (uint32_t i = 0; i < service->endpoint_n; i++) {
         struct upstream_endpoint *e = service->endpoints[i];
+        if (is_new_policy && e->shown != NULL) {
+            stats_set(&e->shown->ewma, 0);
+        }
         if (e->is_ejected) {
             continue;
         }
@@ -183,6 +186,7 @@ void balance_measure(struct upstream_endpoint *e, usec_t sample, bool is_answer,
     double old = e->latency * old_part;
     e->latency = value > old ? value : old + value * (1 - old_part);
     e->measured_at = now;
+    stats_set(&e->shown->ewma, (uint64_t)e->latency);
     if (is_answer) {
         double mean_part = service->latency > 0 ? fade(service->measured_at, now) : 0;
         service->latency = service->latency * mean_part + value * (1 - mean_part);

@@ -18,8 +18,15 @@ static uint32_t ejected_max(const struct service *service)
     return (uint32_t)((uint64_t)service->endpoint_n * UPSTREAM_EJECT_PERCENT / 100);
 }
 
+static void state_show(struct upstream_endpoint *e, enum stats_endpoint_state state)
+{
+    if (e->shown != NULL) {
+        stats_set(&e->shown->state, state);
+    }
+}
+
 /* service.ejected stays sorted. Most often the new one goes last. */
-static void until_set(struct upstream_endpoint *e, usec_t until)
+static void until_set(struct upstream_endpoint *e, usec_t until, enum stats_endpoint_state state)
 {
     struct list *head = &e->service->ejected;
     struct list *before = head->prev;
@@ -28,12 +35,14 @@ static void until_set(struct upstream_endpoint *e, usec_t until)
         before = before->prev;
     }
     list_add_between(&e->link, before, before->next);
+    stats_set(&e->shown->until, until);
+    state_show(e, state);
 }
 
-static void until_move(struct upstream_endpoint *e, usec_t until)
+static void until_move(struct upstream_endpoint *e, usec_t until, enum stats_endpoint_state state)
 {
     list_del(&e->link);
-    until_set(e, until);
+    until_set(e, until, state);
 }
 
 /* How long the next ejection lasts. */
@@ -58,7 +67,7 @@ static void eject(struct upstream_endpoint *e, usec_t now)
     e->is_ejected = true;
     service->ejected_n++;
     stats_add(&e->set->stats->upstream_ejected, 1);
-    until_set(e, now + ejection_next(e));
+    until_set(e, now + ejection_next(e), STATS_ENDPOINT_EJECTED);
     pool_close_idle(e); /* so that the probe is a new connection, and tells something */
 }
 
@@ -70,6 +79,7 @@ static void reprieve(struct upstream_endpoint *e)
     e->failure_n = 0;
     e->service->ejected_n--;
     stats_sub(&e->set->stats->upstream_ejected, 1);
+    state_show(e, STATS_ENDPOINT_OK);
 }
 
 void health_succeeded(struct upstream_endpoint *e, bool is_probe, usec_t now)
@@ -87,7 +97,7 @@ void health_failed(struct upstream_endpoint *e, bool is_probe, usec_t now)
 {
     if (e->is_ejected) {
         if (is_probe) {
-            until_move(e, now + ejection_next(e));
+            until_move(e, now + ejection_next(e), STATS_ENDPOINT_EJECTED);
         }
         return;
     }
@@ -105,7 +115,7 @@ void health_failed(struct upstream_endpoint *e, bool is_probe, usec_t now)
 void health_probe_void(struct upstream_endpoint *e, usec_t now)
 {
     if (e->is_ejected) {
-        until_move(e, now);
+        until_move(e, now, STATS_ENDPOINT_EJECTED);
     }
 }
 
@@ -119,7 +129,7 @@ struct upstream_endpoint *health_probe(struct service *service, usec_t now)
     if (now < e->until) {
         return NULL;
     }
-    until_move(e, now + UPSTREAM_PROBE_AGAIN);
+    until_move(e, now + UPSTREAM_PROBE_AGAIN, STATS_ENDPOINT_PROBING);
     return e;
 }
 
@@ -128,6 +138,7 @@ void health_leave(struct upstream_endpoint *e)
     if (e->is_ejected) {
         reprieve(e);
     }
+    state_show(e, STATS_ENDPOINT_DRAINING);
 }
 
 void health_fit(struct service *service)

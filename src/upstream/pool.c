@@ -37,6 +37,7 @@ static void idle_add(struct upstream_endpoint *e, struct http_conn *c)
     e->idle_n++;
     e->set->idle_n++;
     stats_add(&stats_of(e)->upstream_idle, 1);
+    stats_add(&e->shown->idle, 1);
 }
 
 static void idle_del(struct upstream_endpoint *e, struct http_conn *c)
@@ -46,18 +47,32 @@ static void idle_del(struct upstream_endpoint *e, struct http_conn *c)
     e->idle_n--;
     e->set->idle_n--;
     stats_sub(&stats_of(e)->upstream_idle, 1);
+    stats_sub(&e->shown->idle, 1);
 }
 
 static void load_set(struct upstream_endpoint *e, uint32_t stream_n)
 {
+    stats_add(&e->shown->in_flight, (uint64_t)stream_n - e->stream_n); /* wraps around: also less */
     e->stream_n = stream_n;
     balance_load_changed(e);
+}
+
+static void conn_made(struct upstream_endpoint *e)
+{
+    e->conn_n++;
+    stats_add(&e->shown->connections, 1);
+}
+
+static void conn_over(struct upstream_endpoint *e)
+{
+    e->conn_n--;
+    stats_sub(&e->shown->connections, 1);
 }
 
 static void idle_close(struct upstream_endpoint *e, struct http_conn *c)
 {
     idle_del(e, c);
-    e->conn_n--;
+    conn_over(e);
     c->ops->close(c);
 }
 
@@ -86,7 +101,7 @@ void pool_close_all(struct upstream_endpoint *e)
         struct http_conn *c = container_of(e->busy.next, struct http_conn, link);
         busy_del(e, c);
         load_set(e, e->stream_n - c->stream_n);
-        e->conn_n--;
+        conn_over(e);
         c->ops->close(c);
     }
 }
@@ -126,7 +141,7 @@ static void on_free(struct http_conn *c)
     if (limit != NULL) {
         stats_add(limit, 1);
     }
-    e->conn_n--;
+    conn_over(e);
     c->ops->close(c);
     endpoint_end_if_over(e);
 }
@@ -142,7 +157,7 @@ static void on_closed(struct http_conn *c, enum reason why, bool has_connected)
         busy_del(e, c);
         load_set(e, e->stream_n - c->stream_n);
     }
-    e->conn_n--;
+    conn_over(e);
     endpoint_end_if_over(e);
 }
 
@@ -158,6 +173,24 @@ void pool_init(struct upstream_endpoint *e)
 {
     list_init(&e->idle);
     list_init(&e->busy);
+}
+
+/* At its first request. */
+static void shown_begin(struct upstream_endpoint *e)
+{
+    struct upstream_set *s = e->set;
+    e->shown = stats_endpoint_take(s->shown, &e->ip, e->port, e->service->key);
+    if (stats_endpoint_is_other(s->shown, e->shown)) {
+        stats_add(&s->stats->limit_stats_endpoints, 1);
+    }
+}
+
+void pool_fini(struct upstream_endpoint *e)
+{
+    must(e->conn_n == 0);
+    if (e->shown != NULL) {
+        stats_endpoint_give(e->set->shown, e->shown);
+    }
 }
 
 /* The warmest idle connection that is young enough, no longer in a list; NULL: none. */
@@ -195,13 +228,16 @@ static enum err conn_dial(struct upstream_endpoint *e, usec_t now, struct http_c
     TRY(err);
     (*ret)->opened_at = now;
     (*ret)->use_n = 0;
-    e->conn_n++;
+    conn_made(e);
     return E_OK;
 }
 
 enum err pool_open(struct upstream_endpoint *e, const struct upstream_ask *ask,
                    struct upstream_pick *ret)
 {
+    if (e->shown == NULL) {
+        shown_begin(e);
+    }
     struct http_conn *c = ask->is_fresh ? NULL : idle_take(e, ask->now);
     bool is_reused = c != NULL;
     if (!is_reused) {
@@ -210,7 +246,7 @@ enum err pool_open(struct upstream_endpoint *e, const struct upstream_ask *ask,
     struct http_stream *stream = c->ops->open(c);
     if (stream == NULL) { /* out of memory: the connection is a good thing to give back */
         stats_add(&stats_of(e)->limit_memory, 1);
-        e->conn_n--;
+        conn_over(e);
         c->ops->close(c);
         return E_NOMEM;
     }

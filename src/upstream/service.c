@@ -53,7 +53,9 @@ static int endpoint_cmp(const struct upstream_endpoint *e, const struct snap_end
 void service_sweep(struct upstream_set *s)
 {
     for (struct list *it; (it = list_pop(&s->over)) != NULL;) {
-        mem_free(container_of(it, struct upstream_endpoint, link));
+        struct upstream_endpoint *e = container_of(it, struct upstream_endpoint, link);
+        pool_fini(e);
+        mem_free(e);
     }
 }
 

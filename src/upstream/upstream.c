@@ -1,7 +1,29 @@
 /* The set of services, and one try of a request: which endpoint, which connection, how it went. */
 #include "upstream/upstream_priv.h"
 
+/* ---- what others see ---- */
+
+static void outcome_show(struct upstream_endpoint *e, enum upstream_outcome outcome, usec_t elapsed,
+                         usec_t now)
+{
+    struct stats_endpoint *to = e->shown;
+    stats_add(&to->outcomes[outcome], 1);
+    if (outcome == UPSTREAM_ANSWERED) {
+        stats_add(&to->latency_sum, elapsed);
+    } else if (outcome != UPSTREAM_ABANDONED) {
+        stats_set(&to->failed_at, now);
+        stats_set(&to->failed_how, outcome);
+    }
+}
+
 /* ---- opening ---- */
+
+/* The connection was refused at once. */
+static void on_refused(struct upstream_endpoint *e, bool is_probe, usec_t now)
+{
+    outcome_show(e, UPSTREAM_CONNECT_FAILED, 0, now);
+    health_failed(e, is_probe, now);
+}
 
 /* One request finds out whether an ejected endpoint is back. E_REFUSED: it is not, or there is none
  * whose time is over. */
@@ -17,7 +39,7 @@ static enum err open_probe(struct service *service, const struct upstream_ask *a
     }
     enum err err = pool_open(e, ask, ret);
     if (err == E_REFUSED) {
-        health_failed(e, true, ask->now);
+        on_refused(e, true, ask->now);
     } else if (err != E_OK) {
         health_probe_void(e, ask->now);
     }
@@ -45,7 +67,7 @@ static enum err open_ready(struct service *service, const struct upstream_ask *a
         }
     }
     for (uint32_t i = 0; i < refused_n; i++) {
-        health_failed(refused[i], false, ask->now);
+        on_refused(refused[i], false, ask->now);
     }
     return err;
 }
@@ -86,11 +108,15 @@ void upstream_report(struct upstream_pick *pick, enum upstream_outcome outcome, 
     struct upstream_endpoint *e = pick->unreported;
     usec_t now = pick->began + elapsed;
     pick->unreported = NULL;
-    if (e == NULL || e->service == NULL) {
+    if (e == NULL) {
         return;
     }
     if (outcome == UPSTREAM_RESET && pick->is_reused) { /* it had died while it was idle */
         outcome = UPSTREAM_ABANDONED;
+    }
+    outcome_show(e, outcome, elapsed, now);
+    if (e->service == NULL) {
+        return;
     }
     switch (outcome) {
     case UPSTREAM_ANSWERED:
@@ -127,7 +153,8 @@ uint16_t upstream_endpoint_port(const struct upstream_endpoint *e)
 
 enum err upstream_set_new(const struct snapshot *snapshot, struct http_dialer *dialer,
                           const struct snap_settings *settings, struct stats_page *stats,
-                          uint32_t seed, struct upstream_set **ret)
+                          struct stats_endpoint_table *shown, uint32_t seed,
+                          struct upstream_set **ret)
 {
     struct upstream_set *s = mem_calloc(1, sizeof(*s));
     if (s == NULL) {
@@ -137,6 +164,7 @@ enum err upstream_set_new(const struct snapshot *snapshot, struct http_dialer *d
     s->dialer = dialer;
     s->settings = settings;
     s->stats = stats;
+    s->shown = shown;
     s->seed = seed;
     s->random = seed;
     map_init(&s->services);

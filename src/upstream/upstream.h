@@ -3,23 +3,26 @@
  * they live across generations: a new generation changes the endpoints in place; connections,
  * latencies and ejections of endpoints that stay are kept; endpoints that left get no new request,
  * their idle connections are closed at once, busy ones when they are done. One set for each worker;
- * nothing is shared. Knows no protocol version: connections come from a struct http_dialer.
+ * others see only figures (stats/endpoints.h). Knows no protocol version: connections come from a
+ * struct http_dialer.
  * Time is passed in (monotonic); the set never looks at a clock. */
 #pragma once
 
 #include "base/clock.h"
 #include "http/stream.h"
 #include "snapshot/snapshot.h"
-#include "stats/stats.h"
+#include "stats/endpoints.h"
 
 struct upstream_set;
 struct upstream_endpoint;
 
-/* Borrows everything for the set's life; settings are those of now. seed: where round robin begins
- * and what chance begins with, so that workers do not march in step. Errors: E_NOMEM. */
+/* Borrows everything for the set's life; settings are those of now. shown: where others see the
+ * state of endpoints. seed: where round robin begins and what chance begins with, so that workers
+ * do not march in step. Errors: E_NOMEM. */
 enum err upstream_set_new(const struct snapshot *snapshot, struct http_dialer *dialer,
                           const struct snap_settings *settings, struct stats_page *stats,
-                          uint32_t seed, struct upstream_set **ret);
+                          struct stats_endpoint_table *shown, uint32_t seed,
+                          struct upstream_set **ret);
 /* Closes every connection, busy ones too: their streams get on_closed, and whoever then asks for
  * another one gets E_NOTFOUND. s may be NULL. */
 void upstream_set_free(struct upstream_set *s);
@@ -58,11 +61,13 @@ enum err upstream_open(struct upstream_set *s, const struct upstream_ask *ask,
                        struct upstream_pick *ret);
 
 enum upstream_outcome {
-    UPSTREAM_ANSWERED,       /* a response head came, whatever its status */
-    UPSTREAM_CONNECT_FAILED, /* refused, unreachable, or not in time */
-    UPSTREAM_RESET,          /* closed before a response */
-    UPSTREAM_TIMEOUT,        /* silent for too long before a response */
-    UPSTREAM_ABANDONED       /* ended by somebody else: says nothing about the endpoint */
+    UPSTREAM_ANSWERED = STATS_ENDPOINT_ANSWERED, /* a response head came, whatever its status */
+    UPSTREAM_CONNECT_FAILED =
+        STATS_ENDPOINT_CONNECT_FAILED,         /* refused, unreachable, or not in time */
+    UPSTREAM_RESET = STATS_ENDPOINT_RESET,     /* closed before a response */
+    UPSTREAM_TIMEOUT = STATS_ENDPOINT_TIMEOUT, /* silent for too long before a response */
+    UPSTREAM_ABANDONED =
+        STATS_ENDPOINT_ABANDONED /* ended by somebody else: says nothing about the endpoint */
 };
 
 /* What a stream's on_closed before any response says about the endpoint. */

@@ -26,7 +26,8 @@ struct upstream_endpoint {
     struct ip ip;
     uint16_t port;
     uint32_t weight;
-    struct list link; /* in service.ejected, set.gone or set.over */
+    struct stats_endpoint *shown; /* what others see of it; NULL: it never had a request */
+    struct list link;             /* in service.ejected, set.gone or set.over */
 
     uint32_t conn_n, idle_n;
     uint32_t stream_n; /* requests under way */
@@ -69,6 +70,7 @@ struct upstream_set {
     struct http_dialer *dialer;
     const struct snap_settings *settings;
     struct stats_page *stats;
+    struct stats_endpoint_table *shown;
     struct map services;
     struct list gone, over; /* endpoint.link */
     struct list idle;       /* http_conn.idle_link of all idle connections; the coldest in front */
@@ -81,6 +83,8 @@ struct upstream_set {
 /* ---- pool.c ---- */
 
 void pool_init(struct upstream_endpoint *e);
+/* e is about to be freed; it has no connection. */
+void pool_fini(struct upstream_endpoint *e);
 /* A stream on a kept-alive connection, or a new one. Errors: as upstream_open(). */
 enum err pool_open(struct upstream_endpoint *e, const struct upstream_ask *ask,
                    struct upstream_pick *ret);
@@ -113,7 +117,7 @@ void health_failed(struct upstream_endpoint *e, bool is_probe, usec_t now);
 void health_probe_void(struct upstream_endpoint *e, usec_t now);
 /* An ejected endpoint whose time is over, for one request; NULL: none. */
 struct upstream_endpoint *health_probe(struct service *service, usec_t now);
-/* e leaves the service: it is no longer counted as ejected. */
+/* e leaves the service: it is draining, and no longer counted as ejected. */
 void health_leave(struct upstream_endpoint *e);
 /* After a change of the endpoints, before balance_start(): nobody beyond the share stays ejected.
  */

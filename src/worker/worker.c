@@ -34,6 +34,7 @@ struct worker {
     struct http1_dialer dialer;
     struct upstream_set *upstreams;
     struct series_table *series;
+    struct stats_endpoint_table *endpoints;
     struct proxy proxy;
     struct access_log log;
     struct timer log_timer;
@@ -184,8 +185,9 @@ static enum err worker_init(struct worker *w)
     settings_take(w, &snap_settings_default);
     TRY(http1_context_init(&w->http1, w->loop, &w->settings, &w->budget));
     http1_dialer_init(&w->dialer, &w->http1, w->stats);
-    TRY(upstream_set_new(&w->snapshot, &w->dialer.dialer, &w->settings, w->stats, h->index,
-                         &w->upstreams));
+    TRY(stats_endpoint_table_new(stats_endpoint_region(w->area, h->index), &w->endpoints));
+    TRY(upstream_set_new(&w->snapshot, &w->dialer.dialer, &w->settings, w->stats, w->endpoints,
+                         h->index, &w->upstreams));
     TRY(series_table_new(w->area, h->index, &w->series));
     w->proxy = (struct proxy){
         .loop = w->loop,
@@ -213,6 +215,7 @@ static void worker_fini(struct worker *w)
     upstream_set_free(w->upstreams);
     (void)loop_step(w->loop, 0); /* frees what waits for the end of a tick */
     proxy_fini(&w->proxy);
+    stats_endpoint_table_free(w->endpoints);
     series_table_free(w->series);
     http1_context_fini(&w->http1);
     intake_close(&w->intake);

@@ -9,12 +9,15 @@ import signal
 import struct
 import subprocess
 import termios
+import threading
 import time
 
 import pytest
 
+from lib.backend import echo
+from lib.client import Client, request_bytes
 from lib.lintel import LINTEL, command, environment
-from lib.manifests import app, ingress, ingress_class, rule
+from lib.manifests import app, endpoint_slice, ingress, ingress_class, rule, service
 from lib.wait import DEADLINE_S, eventually
 
 
@@ -63,6 +66,102 @@ def test_json_counts_what_comes_in_between(lintel):
         child.send_signal(signal.SIGTERM)
         assert child.wait(DEADLINE_S) == 0
         child.stdout.close()
+
+
+def endpoints(lintel):
+    """By address, as one view shows them."""
+    text = command("top", "--once", "-o", "json", *server(lintel), check=0).stdout
+    return {e["address"]: e for e in json.loads(text)["endpoints"]}
+
+
+class Held:
+    """An answer to /held waits; whoever asks meanwhile is served."""
+    def __init__(self):
+        self.come, self.go = threading.Event(), threading.Event()
+
+    def __call__(self, exchange):
+        if exchange.request.target == "/held":
+            self.come.set()
+            self.go.wait(60)
+        echo(exchange)
+
+
+def two_endpoints(stage, good, bad, **options):
+    slices = [endpoint_slice("app", "127.0.0.1", ports=[("web", good)], name="good"),
+              endpoint_slice("app", "127.0.0.1", ports=[("web", bad)], name="bad")]
+    return stage.run(ingress_class(), ingress("a", rule("a.test", ("/", "Prefix", "app:web"))),
+                     service("app", ("web", 80, "w")), *slices, **options)
+
+
+def test_an_endpoint_that_is_ejected(stage):
+    good, bad = stage.backend().port, stage.refused_port()
+    lintel = two_endpoints(stage, good, bad)
+    assert endpoints(lintel) == {} # nobody has asked for one
+    for _ in range(10):
+        assert lintel.fetch("/", "a.test").status == 200
+    seen = endpoints(lintel)
+    one, other = seen[f"127.0.0.1:{bad}"], seen[f"127.0.0.1:{good}"]
+    assert list(seen) == [one["address"], other["address"]] # the ill one first
+    assert (one["state"], one["last_failure"]) == ("ejected", "connect")
+    assert 0 <= one["ejected_for_us"] <= 60_000_000
+    assert one["workers"] == one["workers_ejecting"] == 1
+    assert (other["state"], other["last_failure"]) == ("ok", "")
+    assert other["service"] == "default/app/web"
+    assert (other["connections_idle"], other["connections_busy"], other["in_flight"]) == (1, 0, 0)
+    text = command("top", "--once", *server(lintel), check=0).stdout
+    assert re.search(rf"^127\.0\.0\.1:{bad} +default/app/web +ejected ([0-9]+s )?connect +"
+                     r"[0-9]", text, re.MULTILINE), text
+    assert re.search(rf"^127\.0\.0\.1:{good} +default/app/web +ok +[0-9]", text, re.MULTILINE), text
+
+
+def served_without(lintel, worker):
+    """By the other one. The sleeping one may be the one that is told of a new connection, once."""
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        clients = [Client(lintel.port) for _ in range(3)]
+        for client in clients:
+            assert client.request(host="a.test").status == 200
+            client.close()
+    finally:
+        os.kill(worker, signal.SIGCONT)
+
+
+def test_what_two_workers_see_of_an_endpoint(stage):
+    """One row, whoever of them served; and what was true of a worker ends with it."""
+    backend = stage.backend()
+    lintel = stage.run(ingress_class(), app("app", backend.port),
+                       ingress("a", rule("a.test", ("/", "Prefix", "app:80"))), workers=2)
+    name, workers = f"127.0.0.1:{backend.port}", lintel.wait_workers()
+    for asleep in workers:
+        served_without(lintel, asleep)
+    seen = endpoints(lintel)[name]
+    assert (seen["workers"], seen["connections_idle"] >= 2) == (2, True)
+    os.kill(workers[0], signal.SIGKILL)
+    lintel.wait_workers(other_than=workers[:1])
+    assert endpoints(lintel)[name]["workers"] == 1
+
+
+def test_an_endpoint_that_leaves(stage):
+    """Draining until its last request is done, then gone."""
+    held = Held()
+    old, new = stage.backend(held).port, stage.backend().port
+    manifests = stage.directory()
+    manifests.write("all.yaml", ingress_class(),
+                    ingress("a", rule("a.test", ("/", "Prefix", "app:80"))))
+    manifests.write("app.yaml", app("app", old))
+    lintel = stage.lintel(manifests).start()
+    with Client(lintel.port) as client:
+        client.send(request_bytes(target="/held", host="a.test"))
+        assert held.come.wait(60)
+        assert endpoints(lintel)[f"127.0.0.1:{old}"]["in_flight"] == 1
+        manifests.write("app.yaml", app("app", new))
+        eventually(lambda: endpoints(lintel)[f"127.0.0.1:{old}"]["state"] == "draining",
+                   what="the endpoint draining")
+        one = endpoints(lintel)[f"127.0.0.1:{old}"]
+        assert (one["in_flight"], one["connections_busy"], one["connections_idle"]) == (1, 1, 0)
+        held.go.set()
+        assert client.read_response().status == 200
+    eventually(lambda: f"127.0.0.1:{old}" not in endpoints(lintel), what="its end")
 
 
 def test_nobody_there(lintel):

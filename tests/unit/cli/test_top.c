@@ -30,7 +30,10 @@ enum { TEXT_BYTES = 1 << 20 };
     "\"service\":\"s\",\"host\":\"b.test\",\"path\":\"/"                                           \
     "\\u001b[2J\\u00e9\",\"responses\":[0,0," #requests ",0,0," #fives                             \
     "],\"sent_bytes\":100,\"duration\":[" #requests "," #slow ",0]}],"                             \
-    "\"routes_left_out\":0}"
+    "\"routes_left_out\":0,\"endpoints_left_out\":0,\"endpoints\":[{\"address\":\"10.0.0.1:80\","  \
+    "\"service\":\"n/s/"                                                                           \
+    "80\",\"state\":\"ejected\",\"last_failure\":\"timeout\",\"timeout\":" #fives                  \
+    ",\"workers\":1,\"workers_ejecting\":1}]}"
 
 static void parse(struct top_sample *s, const char *json)
 {
@@ -111,8 +114,8 @@ static void strange_answers(void **state)
     struct buf b;
     (void)state;
     buf_init(&b, TEXT_BYTES);
-    buf_add_str(&b,
-                STR("{\"time_us\":1,\"routes\":[7,{\"path\":9}],\"reasons\":{},\"duration\":["));
+    buf_add_str(&b, STR("{\"time_us\":1,\"routes\":[7,{\"path\":9}],\"endpoints\":[7,{\"state\":9}]"
+                        ",\"reasons\":{},\"duration\":["));
     for (size_t i = 0; i < TOP_BUCKETS_MAX + 1; i++) {
         buf_addf(&b, "1,");
     }
@@ -120,9 +123,76 @@ static void strange_answers(void **state)
     assert_int_equal(top_sample_parse(buf_str(&b), &s), E_OK);
     assert_int_equal(s.duration.n, TOP_BUCKETS_MAX);
     assert_int_equal(s.route_n, 2);
+    assert_int_equal(s.endpoint_n, 2);
     assert_int_equal(s.reason_n, 0);
     top_sample_fini(&s);
     buf_fini(&b);
+}
+
+/* ---- endpoints ---- */
+
+#define ENDPOINT(address, state, answered, reset, workers, ejecting, time)                         \
+    "{\"address\":\"" address "\",\"service\":\"n/s/80\",\"state\":\"" state                       \
+    "\",\"last_failure\":\"reset\",\"answered\":" #answered ",\"reset\":" #reset                   \
+    ",\"latency_sum_us\":" #answered ",\"workers\":" #workers ",\"workers_ejecting\":" #ejecting   \
+    ",\"ejected_for_us\":" #time                                                                   \
+    ",\"ewma_us\":1500,\"in_flight\":9,\"connections_busy\":8,\"connections_idle\":7}"
+#define ENDPOINTS(time, left_out, list)                                                            \
+    "{\"time_us\":" #time ",\"bounds_us\":[1],\"endpoints_left_out\":" #left_out                   \
+    ",\"endpoints\":[" list "]}"
+
+static void endpoints_in_between(void **state)
+{
+    struct top_sample now, before;
+    uint64_t totals[1];
+    (void)state;
+    parse(&before,
+          ENDPOINTS(1000000, 0,
+                    ENDPOINT("a:1", "ok", 10, 2, 2, 0, 0) "," ENDPOINT(
+                        "b:1", "ok", 100, 0, 2, 0, 0) "," ENDPOINT("c:1", "ok", 100, 0, 2, 0, 0)));
+    parse(&now, ENDPOINTS(2000000, 0,
+                          ENDPOINT("a:1", "ok", 15, 2, 2, 0, 0) "," ENDPOINT(
+                              "b:1", "ok", 109, 1, 2, 0,
+                              0) "," ENDPOINT("c:1", "ok", 60, 0, 2, 0,
+                                              0) "," ENDPOINT("d:1", "ok", 3, 0, 2, 0,
+                                                              0) "," ENDPOINT("e:1", "ejected", 0,
+                                                                              0, 2, 1, 9)));
+    assert_int_equal(top_sample_since(&now, &before, totals), 1000000);
+    static const struct {
+        const char *address;
+        uint64_t requests, failures;
+    } wanted[] = {
+        {"e:1", 0,  0}, /* ejected */
+        {"b:1", 10, 1}, /* failures */
+        {"a:1", 5,  0},
+        {"d:1", 3,  0}, /* new: counts whole */
+        {"c:1", 0,  0}, /* one of its workers began anew: nobody knows */
+    };
+    assert_int_equal(now.endpoint_n, 5);
+    for (size_t i = 0; i < 5; i++) {
+        const struct top_endpoint *e = &now.endpoints[i];
+        assert_true(str_eq(e->address, str_from_cstr(wanted[i].address)));
+        assert_int_equal(top_endpoint_requests(e), wanted[i].requests);
+        assert_int_equal(top_endpoint_failures(e), wanted[i].failures);
+        assert_int_equal(top_endpoint_latency(e), wanted[i].requests > 0 ? 1 : 0);
+        assert_int_equal(e->numbers[TOP_ENDPOINT_in_flight], 9); /* is what it is */
+    }
+    top_sample_fini(&now);
+    top_sample_fini(&before);
+}
+
+/* It may have been there all the time. */
+static void an_endpoint_that_was_left_out(void **state)
+{
+    struct top_sample now, before;
+    uint64_t totals[1];
+    (void)state;
+    parse(&before, ENDPOINTS(1000000, 1, ""));
+    parse(&now, ENDPOINTS(2000000, 1, ENDPOINT("a:1", "ok", 1000, 0, 1, 0, 0)));
+    (void)top_sample_since(&now, &before, totals);
+    assert_int_equal(top_endpoint_requests(&now.endpoints[0]), 0);
+    top_sample_fini(&now);
+    top_sample_fini(&before);
 }
 
 static void percentiles(void **state)
@@ -206,6 +276,65 @@ static void text(void **state)
     free_world(&w);
 }
 
+static void view_endpoints(struct buf *out, const char *json, size_t columns, size_t rows)
+{
+    struct top_sample now, before = {0};
+    uint64_t totals[1];
+    parse(&now, json);
+    (void)top_sample_since(&now, &before, totals);
+    const struct top_view v = {STR("a:1"), &now, totals, USEC_PER_SEC};
+    buf_reset(out);
+    top_view_text(out, &v, columns, rows, false);
+    assert_false(out->bad);
+    top_sample_fini(&now);
+}
+
+static void text_of_endpoints(void **state)
+{
+    static const char sample[] =
+        ENDPOINTS(1, 0,
+                  ENDPOINT("10.0.0.1:80", "ejected", 0, 3, 2, 1, 11000001) "," ENDPOINT(
+                      "10.0.0.2:80", "probing", 0, 0, 2, 2,
+                      0) "," ENDPOINT("10.0.0.3:80", "ok", 20, 0, 2, 0,
+                                      0) "," ENDPOINT("", "ok", 10, 0, 2, 0, 0));
+    struct world w;
+    (void)state;
+    buf_init(&w.out, TEXT_BYTES);
+    view_endpoints(&w.out, sample, 120, 0);
+    assert_true(
+        says(&w, "\nENDPOINT    SERVICE             STATE                   REQ/S FLIGHT CONNECT"
+                 "   RESET TIMEOUT    MEAN    EWMA  BUSY  IDLE\n"
+                 "10.0.0.1:80 n/s/80              ejected 1/2 12s reset     3.0      9     0.0"
+                 "     3.0     0.0       -   1.5ms     8     7\n"
+                 "10.0.0.2:80 n/s/80              probing reset             0.0 "));
+    assert_true(
+        says(&w, "\n10.0.0.3:80 n/s/80              ok                       20.0      9     0.0"
+                 "     0.0     0.0    1us    1.5ms     8     7\n(others)  "));
+    buf_fini(&w.out);
+}
+
+/* A window that is too small for all shows some of both. */
+static void routes_leave_room_for_endpoints(void **state)
+{
+    struct world w;
+    struct buf json;
+    (void)state;
+    buf_init(&w.out, TEXT_BYTES);
+    buf_init(&json, TEXT_BYTES);
+    buf_add_str(&json, STR("{\"time_us\":1,\"bounds_us\":[1],\"routes\":[{}"));
+    for (size_t i = 0; i < 100; i++) {
+        buf_add_str(&json, STR(",{\"host\":\"a.test\",\"path\":\"/\"}"));
+    }
+    buf_add_str(&json, STR("],\"endpoints\":[" ENDPOINT("a:1", "ok", 5, 0, 1, 0, 0) "," ENDPOINT(
+                           "z:1", "ok", 1, 0, 1, 0, 0) "]}"));
+    buf_add_char(&json, 0);
+    view_endpoints(&w.out, json.p, 120, 20);
+    assert_true(says(&w, "a.test/"));
+    assert_true(says(&w, "\na:1 ") && says(&w, "\nz:1 "));
+    buf_fini(&json);
+    buf_fini(&w.out);
+}
+
 /* Any window: no line is too long, no row too many, nothing but whole lines. */
 static void any_window(void **state)
 {
@@ -238,6 +367,10 @@ static enum err on_view(void *arg, const struct tree_node *root)
     assert_true(
         str_eq(tree_get_string(tree_item(routes, 0), STR("path")), STR("/\033[2J\xc3\xa9")));
     assert_true(tree_to_int(tree_get(tree_item(routes, 0), STR("requests")), &n) && n == 80);
+    const struct tree_node *endpoint = tree_item(tree_get(root, STR("endpoints")), 0);
+    assert_true(str_eq(tree_get_string(endpoint, STR("state")), STR("ejected")));
+    assert_true(tree_to_int(tree_get(endpoint, STR("failures")), &n) && n == 3);
+    assert_true(tree_to_int(tree_get(endpoint, STR("timeout")), &n) && n == 3);
     assert_int_equal(tree_get(root, STR("reasons"))->n, 1);
     *(bool *)arg = true;
     return E_OK;
@@ -290,8 +423,12 @@ int main(void)
         cmocka_unit_test(a_new_route_counts_whole),
         cmocka_unit_test(answers_that_are_none),
         cmocka_unit_test(strange_answers),
+        cmocka_unit_test(endpoints_in_between),
+        cmocka_unit_test(an_endpoint_that_was_left_out),
         cmocka_unit_test(percentiles),
         cmocka_unit_test(text),
+        cmocka_unit_test(text_of_endpoints),
+        cmocka_unit_test(routes_leave_room_for_endpoints),
         cmocka_unit_test(any_window),
         cmocka_unit_test(json),
         cmocka_unit_test(out_of_memory),

@@ -26,6 +26,7 @@ struct rig {
     struct http1_server server;
     struct http1_dialer dialer;
     struct upstream_set *upstreams;
+    struct stats_endpoint_table *endpoints;
     struct proxy proxy;
     struct access_log log;
     struct buf segments[RIG_GENERATIONS_MAX];
@@ -201,6 +202,8 @@ void rig_set_endpoints(struct rig *r, int n)
     check(rig_apply_endpoints(r) == E_OK);
 }
 
+static struct stats_endpoint_region endpoint_region; /* emptied by each rig; large */
+
 struct rig *rig_new(void)
 {
     struct rig *r = calloc(1, sizeof(*r));
@@ -218,7 +221,8 @@ struct rig *rig_new(void)
           http1_context_init(&r->http1, r->loop, &r->settings, &r->budget) == E_OK);
     check(access_log_init(&r->log, -1, ACCESS_LOG_OFF) == E_OK);
     http1_dialer_init(&r->dialer, &r->http1, r->stats);
-    check(upstream_set_new(&r->snapshot, &r->dialer.dialer, &r->settings, r->stats, 0,
+    check(stats_endpoint_table_new(&endpoint_region, &r->endpoints) == E_OK);
+    check(upstream_set_new(&r->snapshot, &r->dialer.dialer, &r->settings, r->stats, r->endpoints, 0,
                            &r->upstreams) == E_OK);
     r->proxy = (struct proxy){
         .loop = r->loop,
@@ -240,6 +244,7 @@ void rig_free(struct rig *r)
     rig_inside++;
     http1_server_fini(&r->server);
     upstream_set_free(r->upstreams);
+    stats_endpoint_table_free(r->endpoints);
     rig_inside--;
     step(r);
     proxy_fini(&r->proxy);

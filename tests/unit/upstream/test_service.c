@@ -107,18 +107,14 @@ static void test_no_memory_at_start(void **state)
     struct upstream_set *set = NULL;
     struct world *w = world_new(SNAP_BALANCE_ROUND_ROBIN, 3);
     mem_fail_from(1);
-    assert_int_equal(
-        upstream_set_new(&w->snapshot, &w->dialer, &snap_settings_default, w->stats, 0, &set),
-        E_NOMEM);
+    assert_int_equal(world_set_new(w, 0, &set), E_NOMEM);
     mem_fail_from(0);
     assert_null(set);
     size_t failed = 0;
     for (size_t nth = 1;; nth++) {
         struct upstream_pick pick;
         upstream_set_free(w->set);
-        assert_int_equal(upstream_set_new(&w->snapshot, &w->dialer, &snap_settings_default,
-                                          w->stats, 0, &w->set),
-                         E_OK);
+        assert_int_equal(world_set_new(w, 0, &w->set), E_OK);
         size_t calls = mem_calls();
         mem_fail_from(nth);
         enum err e = world_try(w, NULL, false, &pick);

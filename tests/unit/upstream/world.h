@@ -20,6 +20,8 @@
 
 enum { WORLD_ENDPOINTS_MAX = 1024 };
 
+static struct stats_endpoint_region world_region; /* of the world at hand; large */
+
 #define WORLD_KEY STR("n/s/80")
 
 struct world_conn {
@@ -35,6 +37,7 @@ struct world {
     struct stats_page *stats;
     struct snapshot snapshot;
     struct upstream_set *set;
+    struct stats_endpoint_table *shown;
     struct buf shard, segments[2];
     uint64_t generation;
     usec_t now;
@@ -188,6 +191,12 @@ static inline void world_publish(struct world *w, uint32_t n)
 
 /* ---- life ---- */
 
+static inline enum err world_set_new(struct world *w, uint32_t seed, struct upstream_set **ret)
+{
+    return upstream_set_new(&w->snapshot, &w->dialer, &snap_settings_default, w->stats, w->shown,
+                            seed, ret);
+}
+
 static inline struct world *world_new_with(uint8_t balance, const uint32_t *weights, uint32_t n)
 {
     struct world *w = calloc(1, sizeof(*w));
@@ -203,9 +212,8 @@ static inline struct world *world_new_with(uint8_t balance, const uint32_t *weig
     buf_init(&w->segments[0], 1 << 20);
     buf_init(&w->segments[1], 1 << 20);
     snapshot_init(&w->snapshot);
-    assert_int_equal(
-        upstream_set_new(&w->snapshot, &w->dialer, &snap_settings_default, w->stats, 7, &w->set),
-        E_OK);
+    assert_int_equal(stats_endpoint_table_new(&world_region, &w->shown), E_OK);
+    assert_int_equal(world_set_new(w, 7, &w->set), E_OK);
     world_publish(w, n);
     return w;
 }
@@ -220,6 +228,10 @@ static inline void world_free(struct world *w)
 {
     upstream_set_free(w->set);
     w->set = NULL;
+    for (size_t i = 1; i < STATS_ENDPOINTS_MAX; i++) { /* all are given back */
+        assert_int_equal(stats_get(&world_region.items[i].version) % 4, 0);
+    }
+    stats_endpoint_table_free(w->shown);
     assert_int_equal(w->conn_n, 0);
     assert_int_equal(stats_get(&w->stats->upstream_idle), 0);
     assert_int_equal(stats_get(&w->stats->upstream_busy), 0);
@@ -241,9 +253,7 @@ static inline void world_free(struct world *w)
 static inline void world_seed(struct world *w, uint32_t seed)
 {
     upstream_set_free(w->set);
-    assert_int_equal(
-        upstream_set_new(&w->snapshot, &w->dialer, &snap_settings_default, w->stats, seed, &w->set),
-        E_OK);
+    assert_int_equal(world_set_new(w, seed, &w->set), E_OK);
 }
 
 /* ---- one try ---- */
