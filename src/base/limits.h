@@ -71,6 +71,21 @@ enum limit {
     KUBE_CONTINUE_BYTES_MAX = 8 * 1024,
     KUBE_PAGE_N = 500,
 
+    /* what the leader writes back to the cluster */
+    STATUS_ADDRESSES_MAX = 256,        /* published in one Ingress */
+    STATUS_NODES_MAX = 256,            /* looked at, of those that our pods run on */
+    STATUS_PODS_PER_PAGE = 50,         /* of a list of our pods */
+    STATUS_ANSWER_BYTES_MAX = 4 << 20, /* one page of pods, one node, one lease */
+    STATUS_WRITES_MAX = 8,             /* Ingresses being written at a time */
+    STATUS_TRIES_MAX = 5,              /* of one write; the next sweep begins anew */
+    STATUS_STEP = 64,                  /* writes that turn out not to be needed, in one tick */
+    EVENTS_WRITES_MAX = 4,             /* Events being written at a time */
+    EVENTS_KNOWN_MAX = 4096,           /* told in the last hour; with more, new ones are dropped */
+    EVENTS_OBJECTS = 4096,             /* budgets; objects are spread over them by their hash */
+    EVENTS_OBJECT_BURST = 10,          /* Events on one object at once */
+    EVENTS_BURST = 100,                /* on all objects together */
+    EVENT_NOTE_BYTES_MAX = 1024,       /* of the API */
+
     /* admin port */
     ADMIN_CONNECTIONS_MAX = 64,
     ADMIN_MEMORY_MAX = 64 << 20,
@@ -113,6 +128,19 @@ enum limit {
 #define KUBE_STABLE          (60 * USEC_PER_SEC)
 #define KUBE_RETRY_AFTER_MAX (300 * USEC_PER_SEC) /* a server's wish beyond it is cut */
 #define KUBE_CREDENTIAL_LOOK (1 * USEC_PER_SEC)   /* between two looks at a file */
+
+#define TIMEOUT_STATUS_CALL  (10 * USEC_PER_SEC)
+#define TIMEOUT_STATUS_CLOSE (4 * USEC_PER_SEC)   /* clearing addresses, giving up the lease */
+#define STATUS_REFRESH       (60 * USEC_PER_SEC)  /* addresses, and a look at every Ingress */
+#define STATUS_NODE_REFRESH  (600 * USEC_PER_SEC) /* addresses of one node */
+/* After the n-th failure in a row: STATUS_RETRY_MIN * 2^n, but not more than STATUS_RETRY_MAX. */
+#define STATUS_RETRY_MIN     (1 * USEC_PER_SEC)
+#define STATUS_RETRY_MAX     (60 * USEC_PER_SEC)
+#define EVENTS_KNOWN         (3600 * USEC_PER_SEC) /* as long as the API server keeps Events */
+#define EVENTS_SERIES        (60 * USEC_PER_SEC)   /* least time between two writes of one Event */
+#define EVENTS_REPEAT        (1500 * USEC_PER_SEC) /* what is still wrong is told again */
+#define EVENTS_OBJECT_PERIOD (60 * USEC_PER_SEC)   /* one more Event on the same object */
+#define EVENTS_PERIOD        (200 * USEC_PER_MS)   /* one more Event at all */
 
 /* A child that died: back at once, after the next death RESTART_DELAY_MIN later, then twice that
  * ... up to RESTART_DELAY_MAX; all is forgiven once it has stayed up for RESTART_STABLE. */
