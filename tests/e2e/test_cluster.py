@@ -1,14 +1,20 @@
 """The cluster itself: what the other tests rely on is real."""
+import base64
 import http.client
+import http.server
 import json
+import ssl
 import threading
 
 import pytest
 
-from lib.manifests import service
+from lib.lintel import free_port
+from lib.manifests import endpoint_slice, service
 from lib.process import is_alive
+from e2e.lib import pki
 from e2e.lib.api import ApiError
-from e2e.lib.objects import (backends, container, plain, pod, role, role_binding, service_account)
+from e2e.lib.objects import backends, plain, role, role_binding, service_account
+from e2e.lib.sandbox import NODE_ADDRESSES
 
 
 def get(address, path="/", port=8080):
@@ -122,82 +128,6 @@ def test_a_terminating_pod_serves_to_the_end(cluster, namespace):
         get(address)
 
 
-def test_the_grace_period_ends_with_a_kill(cluster, namespace):
-    stubborn = container("e2e/backend", command=["/bin/sh", "-c",
-                                                 "trap '' TERM; while :; do sleep 0.2; done"])
-    cluster.api.apply(pod("stubborn", stubborn, namespace=namespace,
-                          terminationGracePeriodSeconds=1))
-    item, = cluster.wait_ready(1, namespace, app="stubborn")
-    pid = cluster.pod_pid(item)
-    cluster.api.delete("Pod", "stubborn", namespace)
-    cluster.wait_ready(0, namespace, app="stubborn")
-    assert not is_alive(pid)
-
-
-def test_a_crash_is_restarted_and_told(cluster, namespace):
-    item, = start_web(cluster, namespace, 1)
-    cluster.execute(item, "/bin/sh", "-c", "kill -9 $$", check=None)
-    cluster.execute(item, "/usr/bin/env", "kill", "-TERM", "1")
-
-    def is_back():
-        status = cluster.api.get("Pod", item["metadata"]["name"], namespace)["status"]
-        container_status, = status["containerStatuses"]
-        return container_status["ready"] and container_status["restartCount"] == 1 and \
-            status["podIP"] == item["status"]["podIP"]
-    cluster.wait(is_back, "a restart in the same Pod")
-
-
-def test_a_missing_image_never_runs(cluster, namespace):
-    cluster.api.apply(pod("absent", container("e2e/no-such-image"), namespace=namespace))
-
-    def is_told():
-        status = cluster.api.get("Pod", "absent", namespace)["status"]
-        return status["containerStatuses"][0]["state"]["waiting"]["reason"] == "ErrImagePull"
-    cluster.wait(is_told, "ErrImagePull")
-
-
-def test_what_a_container_is_given(cluster, namespace):
-    """Environment, files, user and a root that cannot be written."""
-    main = container(
-        "e2e/backend", env={"GREETING": "$(WHO) of $(POD_NAMESPACE)"}, ports=[8080],
-        ready={"tcpSocket": {"port": 8080}, "periodSeconds": 1},
-        securityContext={"runAsUser": 1234, "runAsGroup": 1234, "readOnlyRootFilesystem": True,
-                         "allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-        volumeMounts=[{"name": "settings", "mountPath": "/etc/settings"},
-                      {"name": "secret", "mountPath": "/keys", "readOnly": True},
-                      {"name": "scratch", "mountPath": "/scratch"}])
-    main["env"] = [
-        {"name": "WHO", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "who"}}},
-        {"name": "POD_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
-        {"name": "NODE_NAME", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
-        {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}, *main["env"]]
-    cluster.api.apply(
-        plain("ConfigMap", "settings", namespace, data={"who": "somebody"}),
-        plain("Secret", "keys", namespace, stringData={"key": "hidden"}),
-        pod("given", main, namespace=namespace, volumes=[
-            {"name": "settings", "configMap": {"name": "settings"}},
-            {"name": "secret", "secret": {"secretName": "keys"}},
-            {"name": "scratch", "emptyDir": {}}]))
-    item, = cluster.wait_ready(1, namespace, app="given")
-    with open(f"/proc/{cluster.pod_pid(item)}/environ", encoding="utf-8") as file:
-        environment = dict(text.split("=", 1) for text in file.read().split("\0") if text)
-    assert environment["GREETING"] == f"somebody of {namespace}"
-    assert environment["NODE_NAME"] == item["spec"]["nodeName"]
-    assert environment["POD_IP"] == item["status"]["podIP"]
-    read = lambda path: cluster.execute(item, "/bin/cat", path).stdout
-    assert (read("/etc/settings/who"), read("/keys/key")) == ("somebody", "hidden")
-    with open(f"/proc/{cluster.pod_pid(item)}/status", encoding="utf-8") as file:
-        status = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
-    assert set(status["Uid"].split()) == set(status["Gid"].split()) == {"1234"}
-    assert int(status["CapBnd"], 16) == 0 and status["NoNewPrivs"] == "1"
-    cluster.execute(item, "/bin/sh", "-c", "echo >/scratch/file")
-    assert cluster.execute(item, "/bin/sh", "-c", "echo >/file", check=None).returncode != 0
-
-    cluster.api.apply(plain("ConfigMap", "settings", namespace, data={"who": "another"}))
-    cluster.wait(lambda: (cluster.refresh_volumes(), read("/etc/settings/who") == "another")[1],
-                 "the changed ConfigMap")
-
-
 def test_service_accounts_and_rbac(cluster, namespace):
     cluster.api.apply(service_account("reader", namespace),
                       role("reader", ("", "services", "list"), namespace=namespace),
@@ -269,3 +199,62 @@ def test_namespaces_are_emptied(cluster, namespace):
     cluster.kubectl("delete", "namespace", "doomed")
     assert cluster.api.find("Namespace", "doomed") is None
     assert len(cluster.ready_pods(namespace)) == 2
+
+
+class Refuser(http.server.BaseHTTPRequestHandler):
+    """An admission webhook that refuses what is called "bad"."""
+
+    def do_POST(self):
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["request"]
+        is_good = request["name"] != "bad"
+        answer = json.dumps({
+            "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+            "response": {"uid": request["uid"], "allowed": is_good,
+                         "status": {"message": "it is bad"}}}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_):
+        pass
+
+
+def test_webhooks_are_called_by_their_service(cluster, namespace, tmp_path):
+    """The Service's address is routed nowhere here: the API server dials the endpoint."""
+    port = free_port()
+    authority = pki.Authority(str(tmp_path / "pki"))
+    files = authority.sign("hook", "hook", names=[f"hook.{namespace}.svc"])
+    server = http.server.ThreadingHTTPServer((NODE_ADDRESSES[0], port), Refuser)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*files)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    with open(authority.certificate, "rb") as file:
+        bundle = base64.b64encode(file.read()).decode()
+    cluster.api.apply(
+        service("hook", (443, port), namespace=namespace),
+        endpoint_slice("hook", NODE_ADDRESSES[0], port=port, namespace=namespace),
+        plain("ValidatingWebhookConfiguration", "e2e", None, api="admissionregistration.k8s.io/v1",
+              webhooks=[{
+                  "name": "hook.e2e.example", "sideEffects": "None", "failurePolicy": "Fail",
+                  "admissionReviewVersions": ["v1"], "clientConfig": {
+                      "caBundle": bundle, "service": {"name": "hook", "namespace": namespace}},
+                  "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+                  "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"],
+                             "operations": ["CREATE"]}]}]))
+    try:
+        def is_refused():
+            try:
+                cluster.api.create(plain("ConfigMap", "bad", namespace))
+            except ApiError as error:
+                return "it is bad" in str(error)
+            cluster.api.delete("ConfigMap", "bad", namespace)  # the API server has not seen it yet
+            return False
+        cluster.wait(is_refused, "the webhook's refusal")
+        cluster.api.create(plain("ConfigMap", "good", namespace))
+    finally:
+        cluster.api.delete("ValidatingWebhookConfiguration", "e2e")
+        server.shutdown()
+        server.server_close()

@@ -78,6 +78,7 @@ def die_with_parent():
 
 def run(command):
     """Returns the exit status of the command."""
+    die_with_parent()
     remove_leftovers()
     directory, held = make_directory()
     child = subprocess.Popen(
