@@ -15,27 +15,29 @@ struct parser {
 static void say_command(const struct parser *p)
 {
     const struct cli_command *c = p->args->command;
-    buf_addf(p->error, "lintel%s%s: ", c == NULL ? "" : " ", c == NULL ? "" : c->name);
+    buf_addf(p->error, "%s%s%s: ", p->args->guise->name, c == NULL ? "" : " ",
+             c == NULL ? "" : c->name);
 }
 
 static void say_see_help(const struct parser *p)
 {
     const struct cli_command *c = p->args->command;
-    buf_addf(p->error, "\n'lintel %s%s--help' lists what there is", c == NULL ? "" : c->name,
-             c == NULL ? "" : " ");
+    buf_addf(p->error, "\n'%s %s%s--help' lists what there is", p->args->guise->name,
+             c == NULL ? "" : c->name, c == NULL ? "" : " ");
 }
 
 static enum err fail_unknown_command(struct parser *p, struct str word)
 {
+    const struct cli_guise *g = p->args->guise;
     struct nearest n = nearest_make(word);
     for (size_t i = 0; i < CLI_COMMANDS_N; i++) {
-        if (!cli_commands[i].is_hidden) {
+        if (cli_guise_shows(g, &cli_commands[i])) {
             nearest_offer(&n, str_from_cstr(cli_commands[i].name));
         }
     }
-    buf_addf(p->error, "lintel: there is no command '%.*s'", STR_ARG(word));
+    buf_addf(p->error, "%s: there is no command '%.*s'", g->name, STR_ARG(word));
     if (n.best.n > 0) {
-        buf_addf(p->error, "; did you mean 'lintel %.*s'?", STR_ARG(n.best));
+        buf_addf(p->error, "; did you mean '%s %.*s'?", g->name, STR_ARG(n.best));
     }
     say_see_help(p);
     return E_PROTO;
@@ -44,10 +46,12 @@ static enum err fail_unknown_command(struct parser *p, struct str word)
 /* Which other commands know an option of that name. */
 static void say_where_known(struct parser *p, struct str name)
 {
+    const struct cli_guise *g = p->args->guise;
     const char *glue = "; it is an option of ";
     for (size_t i = 0; i < CLI_COMMANDS_N; i++) {
-        if (!cli_commands[i].is_hidden && cli_option_find(&cli_commands[i], name) != NULL) {
-            buf_addf(p->error, "%slintel %s", glue, cli_commands[i].name);
+        if (cli_guise_shows(g, &cli_commands[i]) &&
+            cli_option_find(&cli_commands[i], name) != NULL) {
+            buf_addf(p->error, "%s%s %s", glue, g->name, cli_commands[i].name);
             glue = ", ";
         }
     }
@@ -188,7 +192,8 @@ static enum err check_arguments(struct parser *p)
     }
     say_command(p);
     if (a->argument_n < c->argument_low) {
-        buf_addf(p->error, "%s is missing: lintel %s %s", c->arguments, c->name, c->arguments);
+        buf_addf(p->error, "%s is missing: %s %s %s", c->arguments, a->guise->name, c->name,
+                 c->arguments);
     } else {
         buf_addf(p->error, "'%s' is one argument too many", a->arguments[c->argument_high]);
         say_see_help(p);
@@ -214,8 +219,9 @@ static enum err set_fallbacks(struct parser *p)
 /* lintel, lintel --help, lintel --version, lintel COMMAND. */
 static enum err parse_command(struct parser *p)
 {
+    const struct cli_guise *g = p->args->guise;
     if (p->at == p->argc) {
-        buf_add_str(p->error, STR("lintel: a command is missing"));
+        buf_addf(p->error, "%s: a command is missing", g->name);
         say_see_help(p);
         return E_PROTO;
     }
@@ -229,14 +235,18 @@ static enum err parse_command(struct parser *p)
     } else if (str_eq(word, STR("--version"))) {
         word = STR("version");
     }
-    p->args->command = cli_command_find(word);
-    return p->args->command == NULL ? fail_unknown_command(p, word) : E_OK;
+    const struct cli_command *c = cli_command_find(word);
+    if (c == NULL || !cli_guise_has(g, c)) {
+        return fail_unknown_command(p, word);
+    }
+    p->args->command = c;
+    return E_OK;
 }
 
 enum err cli_args_parse(struct cli_args *ret, int argc, char **argv, struct buf *error)
 {
     struct parser p = {ret, argv, argc, argc > 0 ? 1 : 0, error};
-    *ret = (struct cli_args){0};
+    *ret = (struct cli_args){.guise = cli_guise_of(argc > 0 ? argv[0] : "")};
     TRY(parse_command(&p));
     if (cli_flag(ret, CLI_OPT_help)) {
         return E_OK;

@@ -5,7 +5,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
-#include "cli/table.h"
+#include "cli/guise.h"
 
 enum { CLI_FIELDS_MAX = 64, CLI_ERROR_BYTES_MAX = 4096 };
 
@@ -16,6 +16,7 @@ struct cli_value {
 };
 
 struct cli_args {
+    const struct cli_guise *guise;     /* by the name of the program */
     const struct cli_command *command; /* NULL: none was named (lintel --help) */
     struct cli_value values[CLI_OPTIONS_N];
     struct str fields[CLI_FIELDS_MAX]; /* the values of the option of type FIELD */

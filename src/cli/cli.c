@@ -1,5 +1,6 @@
 /* The whole of main(): command line in, exit status out. */
 #include "cli/commands.h"
+#include "cli/complete.h"
 #include "cli/help.h"
 #include "cli/out.h"
 
@@ -31,11 +32,21 @@ static command_fn *find_command(enum cli_command_id id, command_fn *controller)
     return NULL;
 }
 
-static int show_help(const struct cli_command *c)
+static int show_help(const struct cli_args *a)
 {
     struct buf out;
     buf_init(&out, CLI_OUT_BYTES_MAX);
-    cli_help_emit(&out, c);
+    cli_help_emit(&out, a->guise, a->command);
+    int status = out_result(&out);
+    buf_fini(&out);
+    return status;
+}
+
+static int complete(const struct cli_guise *g, int argc, char **argv)
+{
+    struct buf out;
+    buf_init(&out, CLI_OUT_BYTES_MAX);
+    cli_complete_emit(&out, g, argv + 1, (size_t)argc - 1);
     int status = out_result(&out);
     buf_fini(&out);
     return status;
@@ -43,8 +54,12 @@ static int show_help(const struct cli_command *c)
 
 int cli_main(int argc, char **argv, command_fn *controller)
 {
+    const struct cli_guise *g = cli_guise_of(argc > 0 ? argv[0] : "");
     struct cli_args args;
     struct buf error;
+    if (argc > 0 && g->is_completing) {
+        return complete(g, argc, argv);
+    }
     buf_init(&error, CLI_ERROR_BYTES_MAX);
     enum err e = cli_args_parse(&args, argc, argv, &error);
     if (e != E_OK) {
@@ -56,7 +71,7 @@ int cli_main(int argc, char **argv, command_fn *controller)
         return EXIT_USAGE;
     }
     if (cli_flag(&args, CLI_OPT_help)) {
-        return show_help(args.command);
+        return show_help(&args);
     }
     enum cli_command_id id = (enum cli_command_id)(args.command - cli_commands);
     return find_command(id, controller)(&args);

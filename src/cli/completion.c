@@ -16,7 +16,7 @@ static void each_option(struct buf *out, const struct cli_command *c, each_optio
     }
 }
 
-static bool takes_files(const struct cli_command *c)
+bool cli_completion_takes_files(const struct cli_command *c)
 {
     return c->argument_high > 0 && c != &cli_commands[CLI_explain];
 }
@@ -93,7 +93,8 @@ static void bash_command(struct buf *out, const struct cli_command *c)
     each_option(out, c, bash_value);
     buf_add_str(out, STR("        esac\n        words=\""));
     each_option(out, c, bash_word);
-    buf_addf(out, "\"\n        files=%s\n        ;;\n", takes_files(c) ? "yes" : "no");
+    buf_addf(out, "\"\n        files=%s\n        ;;\n",
+             cli_completion_takes_files(c) ? "yes" : "no");
 }
 
 static void emit_bash(struct buf *out)
@@ -171,7 +172,8 @@ static void emit_zsh(struct buf *out)
         if (!c->is_hidden) {
             buf_addf(out, "    %s)\n        _arguments", c->name);
             each_option(out, c, zsh_option);
-            buf_addf(out, "%s ;;\n", takes_files(c) ? " \\\n            '*:path:_files'" : "");
+            buf_addf(out, "%s ;;\n",
+                     cli_completion_takes_files(c) ? " \\\n            '*:path:_files'" : "");
         }
     }
     buf_add_str(out, STR("    esac\n}\n_lintel \"$@\"\n"));
@@ -212,7 +214,7 @@ static void emit_fish(struct buf *out)
         add_quoted(out, c->summary, STR("\\"));
         buf_add_str(out, STR("'\n"));
         each_option(out, c, fish_option);
-        if (takes_files(c)) {
+        if (cli_completion_takes_files(c)) {
             buf_addf(out, "complete -c lintel -n '__fish_seen_subcommand_from %s' -F\n", c->name);
         }
     }

@@ -76,28 +76,29 @@ static void emit_options(struct buf *out, const struct cli_command *c)
     buf_fini(&scratch);
 }
 
-static void emit_examples(struct buf *out, const struct cli_command *c)
+/* Examples begin with "lintel", which is then what the user types. */
+static void emit_examples(struct buf *out, const struct cli_guise *g, const struct cli_command *c)
 {
     if (c->example[0].line == NULL) {
         return;
     }
     buf_add_str(out, STR("\nExamples:\n"));
     for (const struct cli_example *e = c->example; e->line != NULL; e++) {
-        buf_addf(out, "  %s\n", e->line);
+        buf_addf(out, "  %s%s\n", g->name, e->line + sizeof("lintel") - 1);
         pad(out, OPTION_INDENT);
         emit_wrapped(out, str_from_cstr(e->meaning), OPTION_INDENT, OPTION_INDENT);
     }
 }
 
-static void emit_command(struct buf *out, const struct cli_command *c)
+static void emit_command(struct buf *out, const struct cli_guise *g, const struct cli_command *c)
 {
-    buf_addf(out, "Usage: lintel %s [OPTION...]%s%s\n\n", c->name, c->arguments[0] != 0 ? " " : "",
-             c->arguments);
+    buf_addf(out, "Usage: %s %s [OPTION...]%s%s\n\n", g->name, c->name,
+             c->arguments[0] != 0 ? " " : "", c->arguments);
     emit_wrapped(out, str_from_cstr(c->summary), 0, 0);
     buf_add_char(out, '\n');
     emit_paragraphs(out, str_from_cstr(c->description));
     emit_options(out, c);
-    emit_examples(out, c);
+    emit_examples(out, g, c);
     buf_add_str(out, STR("\nExit status:\n"));
     struct str rest = str_from_cstr(c->exits), line;
     while (rest.n > 0) {
@@ -106,28 +107,27 @@ static void emit_command(struct buf *out, const struct cli_command *c)
     }
 }
 
-static void emit_overview(struct buf *out)
+static void emit_overview(struct buf *out, const struct cli_guise *g)
 {
-    buf_add_str(out, STR("Usage: lintel COMMAND [OPTION...] [ARGUMENT...]\n\n"
-                         "A Kubernetes ingress controller, with its own proxy.\n\nCommands:\n"));
+    buf_addf(out, "Usage: %s COMMAND [OPTION...] [ARGUMENT...]\n\n", g->name);
+    buf_add_str(out, STR("A Kubernetes ingress controller, with its own proxy.\n\nCommands:\n"));
     for (size_t i = 0; i < CLI_COMMANDS_N; i++) {
         const struct cli_command *c = &cli_commands[i];
-        if (!c->is_hidden) {
+        if (cli_guise_shows(g, c)) {
             size_t n = str_from_cstr(c->name).n;
             buf_addf(out, "  %s", c->name);
             pad(out, COMMAND_INDENT - 2 - n);
             emit_wrapped(out, str_from_cstr(c->summary), COMMAND_INDENT, COMMAND_INDENT);
         }
     }
-    buf_add_str(out, STR("\n'lintel COMMAND --help' explains a command, 'man lintel-COMMAND' "
-                         "too.\n"));
+    buf_addf(out, "\n'%s COMMAND --help' explains a command, 'man lintel-COMMAND' too.\n", g->name);
 }
 
-void cli_help_emit(struct buf *out, const struct cli_command *c)
+void cli_help_emit(struct buf *out, const struct cli_guise *g, const struct cli_command *c)
 {
     if (c == NULL) {
-        emit_overview(out);
+        emit_overview(out, g);
     } else {
-        emit_command(out, c);
+        emit_command(out, g, c);
     }
 }

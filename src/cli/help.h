@@ -2,7 +2,7 @@
 #pragma once
 
 #include "base/buf.h"
-#include "cli/table.h"
+#include "cli/guise.h"
 
-/* Of lintel itself when c is NULL. */
-void cli_help_emit(struct buf *out, const struct cli_command *c);
+/* Of the program itself when c is NULL. */
+void cli_help_emit(struct buf *out, const struct cli_guise *g, const struct cli_command *c);

@@ -26,12 +26,17 @@ static void start(struct buf *b, emit_fn *emit, const struct cli_command *c)
     buf_add_char(b, 0);
 }
 
+static void help_emit(struct buf *out, const struct cli_command *c)
+{
+    cli_help_emit(out, cli_guise_of("lintel"), c);
+}
+
 static void help_names_every_option(void **state)
 {
     (void)state;
     for (size_t i = 0; i < CLI_COMMANDS_N; i++) {
         struct buf b;
-        start(&b, cli_help_emit, &cli_commands[i]);
+        start(&b, help_emit, &cli_commands[i]);
         assert_memory_equal(b.p, "Usage: lintel ", 14);
         for (size_t o = 0; o < CLI_OPTIONS_N; o++) {
             char name[64] = "  --";
@@ -49,7 +54,7 @@ static void help_fits_a_terminal(void **state)
     (void)state;
     for (size_t i = 0; i <= CLI_COMMANDS_N; i++) {
         struct buf b;
-        start(&b, cli_help_emit, i < CLI_COMMANDS_N ? &cli_commands[i] : NULL);
+        start(&b, help_emit, i < CLI_COMMANDS_N ? &cli_commands[i] : NULL);
         struct str rest = str_make(b.p, b.n - 1), line;
         while (str_cut(rest, '\n', &line, &rest)) {
             assert_true(line.n <= COLUMNS);
@@ -61,7 +66,7 @@ static void help_fits_a_terminal(void **state)
 
 static void overviews_hide_what_is_hidden(void **state)
 {
-    emit_fn *const emits[] = {cli_help_emit, cli_man_emit};
+    emit_fn *const emits[] = {help_emit, cli_man_emit};
     (void)state;
     for (size_t e = 0; e < 2; e++) {
         struct buf b;
