@@ -66,3 +66,11 @@ uint64_t compile_secret_version(const struct compile *c);
 /* IngressClasses may not be read, so that none is in the store: an ingressClassName is ours when it
  * is --ingress-class. Takes effect with the next run. */
 void compile_hide_classes(struct compile *c, bool are_hidden);
+
+/* What would be wrong with candidate if it were in the store in place of the object of its name:
+ * what the compiler would say of it, and host and path that another Ingress of ours has already;
+ * what may still come (Services) is a warning. Says nothing of one that is not ours. Changes
+ * neither the compiler nor the store; O(candidate, and the Ingresses on its hosts). A change of the
+ * store that no run has seen yet may be missed. Errors: E_NOMEM. */
+enum err compile_judge(const struct compile *c, const struct ingress *candidate, diag_fn *fn,
+                       void *arg);

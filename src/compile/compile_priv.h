@@ -43,6 +43,8 @@ struct finding {
 void diag_batch_init(struct diag_batch *batch);
 /* Copies *d except kind, why and mend, which are static texts. */
 void diag_batch_add(struct diag_batch *batch, const struct diag *d);
+/* Calls fn for each, in the order of a book. */
+void diag_batch_tell(struct diag_batch *batch, diag_fn *fn, void *arg);
 void diag_batch_drop(struct diag_batch *batch);
 /* Makes the batch what owner has; tells of those that owner did not have before. Cannot fail. */
 void diag_batch_commit(struct diag_batch *batch, struct diag_book *book, struct list *owner);
@@ -244,6 +246,9 @@ void class_check(struct compile *c, struct diag_batch *batch, const struct ingre
 /* ---- ingress.c ---- */
 
 enum err ingress_update(struct compile *c, struct ingress_node *n);
+/* What is wrong with it by itself. */
+void ingress_check(struct compile *c, struct diag_batch *batch, const struct ingress *in);
+bool host_is_usable(struct str host);
 /* Undoes links and uses, and marks what these led to. */
 void ingress_detach(struct compile *c, struct ingress_node *n);
 
@@ -280,6 +285,13 @@ enum err host_gather(struct compile *c, const struct host_node *host, struct dia
 enum err host_write(struct compile *c, const struct host_node *host);
 /* Sets c->key to a service's. */
 void service_key(struct compile *c, const struct key *key);
+
+/* As requests are matched: normalised; a prefix without the slashes at its end. Errors: E_NOMEM,
+ * E_PROTO. */
+enum err path_normalize(struct arena *arena, const struct ingress_path *path, struct str *ret);
+extern const struct finding path_is_invalid;
+/* The default backends of both are the same. */
+bool default_is_same(const struct ingress *a, const struct ingress *b);
 
 /* Precedence: the older one, then by namespace, then by name. */
 int ingress_cmp(const struct ingress_node *a, const struct ingress_node *b);
@@ -330,6 +342,11 @@ void annotation_field(struct compile *c, const char *name);
 /* Its value without blanks and line ends around it, which YAML block scalars leave; empty: not
  * there. */
 struct str annotation_get(const struct ingress *ingress, const char *name);
+
+/* ---- judge_nginx.c ---- */
+
+/* Warns of what ingress-nginx would do in another way, or refuse. */
+void judge_nginx(struct compile *c, struct diag_batch *batch, const struct ingress *in);
 
 /* ---- emit.c ---- */
 

@@ -145,6 +145,14 @@ void diag_owner_clear(struct list *owner)
     }
 }
 
+void diag_batch_tell(struct diag_batch *batch, diag_fn *fn, void *arg)
+{
+    list_sort(&batch->nodes, owned_cmp);
+    for (const struct list *it = batch->nodes.next; it != &batch->nodes; it = it->next) {
+        fn(arg, &node_of(it, owned)->diag);
+    }
+}
+
 void diag_batch_drop(struct diag_batch *batch)
 {
     diag_owner_clear(&batch->nodes);

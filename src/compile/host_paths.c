@@ -10,7 +10,7 @@
 
 #include <stdlib.h>
 
-static const struct finding invalid_path = {
+const struct finding path_is_invalid = {
     DIAG_ERROR, DIAG_InvalidPath,
     "a path begins with '/' and each '%' has two hex digits behind it; the path is left out",
     "write it as requests have it, like /a/b"};
@@ -77,9 +77,7 @@ static enum err links_order(struct host_work *w, const struct host_node *host)
 
 /* ---- candidates ---- */
 
-/* As requests are matched: normalised; a prefix without the slashes at its end. */
-static enum err path_normalize(struct arena *arena, const struct ingress_path *path,
-                               struct str *ret)
+enum err path_normalize(struct arena *arena, const struct ingress_path *path, struct str *ret)
 {
     struct str normal;
     if (path->path.n == 0 && path->type != PATH_EXACT) {
@@ -122,7 +120,7 @@ static enum err path_gather(struct compile *c, uint32_t order, uint32_t index,
     if (e == E_PROTO) {
         place_field(c, candidate.place, ".path");
         buf_addf(what_begin(c), "is \"%.*s\"", STR_ARG(shown(path->path)));
-        finding_add(c, batch, &in->object, place_line(in, candidate.place), &invalid_path);
+        finding_add(c, batch, &in->object, place_line(in, candidate.place), &path_is_invalid);
         return E_OK;
     }
     TRY(e);
@@ -233,11 +231,11 @@ static const struct link *default_find(const struct host_work *w, bool is_any_ho
     return first;
 }
 
-static bool backend_is_same(const struct ingress_node *a, const struct ingress_node *b)
+bool default_is_same(const struct ingress *a, const struct ingress *b)
 {
-    const struct ingress_backend *x = &a->object->default_backend;
-    const struct ingress_backend *y = &b->object->default_backend;
-    return x->type == y->type && str_eq(a->node.key.part[0], b->node.key.part[0]) &&
+    const struct ingress_backend *x = &a->default_backend;
+    const struct ingress_backend *y = &b->default_backend;
+    return x->type == y->type && str_eq(a->object.namespace_name, b->object.namespace_name) &&
            str_eq(x->service, y->service) && str_eq(x->port.name, y->port.name) &&
            x->port.number == y->port.number && str_eq(x->resource_kind, y->resource_kind) &&
            str_eq(x->resource_name, y->resource_name);
@@ -265,7 +263,7 @@ static void default_settle(struct compile *c, const struct host_node *host,
     for (size_t i = 0; w->fallback != NULL && i < w->link_n; i++) {
         const struct ingress_node *winner = w->fallback->ingress;
         const struct ingress_node *other = w->links[i]->ingress;
-        if (wants_default(w, i, is_any_host) && !backend_is_same(winner, other)) {
+        if (wants_default(w, i, is_any_host) && !default_is_same(winner->object, other->object)) {
             place_field(c, place, "");
             buf_addf(what_begin(c), "for host \"%.*s\" Ingress %.*s/%.*s sets another one",
                      STR_ARG(host->node.key.part[0]), STR_ARG(winner->node.key.part[0]),

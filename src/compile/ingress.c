@@ -19,7 +19,7 @@ static const struct finding unusable_backend = {
 
 /* ---- links and uses ---- */
 
-static bool host_is_usable(struct str host)
+bool host_is_usable(struct str host)
 {
     char lower[SNAP_HOST_BYTES_MAX];
     if (host.n == 0) {
@@ -220,7 +220,7 @@ static void backend_check(struct compile *c, struct diag_batch *batch, const str
     finding_add(c, batch, &in->object, place_line(in, place), &unusable_backend);
 }
 
-static void ingress_check(struct compile *c, struct diag_batch *batch, const struct ingress *in)
+void ingress_check(struct compile *c, struct diag_batch *batch, const struct ingress *in)
 {
     struct place place = place_first();
     hosts_check(c, batch, in);
