@@ -1,0 +1,279 @@
+"""The chart in the hands of Helm, its pods in the hands of a kubelet, and the kubectl plugin."""
+import http.client
+import json
+import os
+import re
+
+import pytest
+import yaml
+
+from lib.lintel import ROOT
+from lib.manifests import app, dump_yaml, ingress, ingress_class, rule
+from lib.process import children_of, program_of
+from e2e.lib.cluster import BUILD
+from e2e.lib.objects import plain
+
+CHART = f"{ROOT}/charts/lintel"
+
+# Everything that can be switched on, in two sets because some of it excludes the rest.
+EVERYTHING = """
+commonLabels: {team: edge}
+imagePullSecrets: [{name: pull}]
+controller:
+  kind: Both
+  config: {keep-alive: 75, use-forwarded-headers: "true"}
+  workers: 2
+  ingressClassByName: true
+  watchIngressWithoutClass: true
+  ingressClassResource: {default: true, annotations: {a: b}}
+  scope: {enabled: true, namespaceSelector: "team in (a,b)"}
+  reportNodeInternalIp: true
+  electionTTL: 20s
+  dnsConfig: {options: [{name: ndots, value: "1"}]}
+  hostAliases: [{ip: 10.0.0.1, hostnames: [one.test]}]
+  sysctls: {net.ipv4.ip_local_port_range: "1024 65000"}
+  minReadySeconds: 5
+  extraEnvs: [{name: A, value: b}]
+  extraVolumes: [{name: more, emptyDir: {}}]
+  extraVolumeMounts: [{name: more, mountPath: /more}]
+  extraContainers: [{name: side, image: side}]
+  extraArgs: {access-log: json, disable-svc-external-name: ""}
+  tolerations: [{operator: Exists}]
+  affinity: {nodeAffinity: {}}
+  priorityClassName: system-cluster-critical
+  podAnnotations: {a: b}
+  podLabels: {c: d}
+  service:
+    annotations: {a: b}
+    externalTrafficPolicy: Local
+    loadBalancerSourceRanges: [10.0.0.0/8]
+    nodePorts: {http: 30080}
+    internal: {enabled: true, annotations: {internal: "true"}}
+  autoscaling: {enabled: true, targetMemoryUtilizationPercentage: 80}
+  networkPolicy: {enabled: true}
+  metrics: {enabled: true}
+  admissionWebhooks: {enabled: true, failurePolicy: Fail, objectSelector: {matchLabels: {a: b}}}
+"""
+THE_REST = """
+fullnameOverride: edge
+controller:
+  image: {registry: example.test, tag: "1", digest: ""}
+  replicaCount: 1
+  publishStatusAddress: 192.0.2.1
+  publishService: {enabled: false}
+  disableLeaderElection: true
+  scope: {enabled: true, namespace: team-a}
+  hostNetwork: true
+  updateStrategy: {type: Recreate}
+  topologySpreadConstraints:
+    - {maxSkew: 1, topologyKey: zone, whenUnsatisfiable: DoNotSchedule}
+  service: {type: NodePort, clusterIP: 10.96.7.7, sessionAffinity: ClientIP}
+  admissionWebhooks: {enabled: true, existingSecret: certificate, caBundle: Q0E=}
+serviceAccount: {name: me}
+rbac: {scope: true}
+"""
+
+
+@pytest.fixture
+def values(tmp_path):
+    """A function from text to the path of a file with it."""
+    def write(text):
+        path = tmp_path / "values.yaml"
+        path.write_text(text)
+        return path
+    return write
+
+
+def render(cluster, *arguments):
+    done = cluster.helm("template", "lintel", CHART, "--namespace", "edge", *arguments)
+    return [each for each in yaml.safe_load_all(done.stdout) if each]
+
+
+def find(objects, kind):
+    return [each for each in objects if each["kind"] == kind]
+
+
+def test_deploy_is_what_the_chart_gives(cluster):
+    cluster.run("/usr/bin/python3", f"{ROOT}/scripts/chart", "--check",
+                environment={"HELM": cluster.program("helm")})
+
+
+# ---- values ----
+
+@pytest.mark.parametrize("text", [EVERYTHING, THE_REST], ids=["everything", "the rest"])
+def test_the_api_server_takes_whatever_is_switched_on(cluster, namespace, values, text):
+    """With every field known to it: validation is strict."""
+    objects = render(cluster, "--namespace", namespace, "--values", values(text),
+                     "--set", f"controller.scope.namespace={namespace}"
+                     if "team-a" in text else "nameOverride=")
+    path = values(yaml.safe_dump_all(objects))
+    done = cluster.kubectl("apply", "--dry-run=server", "--validate=strict", "-f", path)
+    assert done.stdout.count("created (server dry run)") == len(objects) >= 9
+
+
+@pytest.mark.parametrize("text", [EVERYTHING, THE_REST], ids=["everything", "the rest"])
+def test_lintel_knows_every_option_that_is_rendered(cluster, values, text):
+    """Everything before --help is parsed."""
+    for kind in ("Deployment", "DaemonSet"):
+        for workload in find(render(cluster, "--values", values(text)), kind):
+            container = workload["spec"]["template"]["spec"]["containers"][0]
+            arguments = [text.replace("$(POD_NAMESPACE)", "edge") for text in container["args"]]
+            cluster.run(os.path.join(BUILD, "lintel"), "run", *arguments, "--help")
+
+
+def test_metrics_objects_of_the_prometheus_operator(cluster):
+    objects = render(cluster, "--set", "controller.metrics.serviceMonitor.enabled=true",
+                     "--set", "controller.metrics.prometheusRule.enabled=true")
+    monitor, = find(objects, "ServiceMonitor")
+    service, = [each for each in find(objects, "Service")
+                if each["metadata"]["name"].endswith("-metrics")]
+    wanted = monitor["spec"]["selector"]["matchLabels"].items()
+    assert wanted <= service["metadata"]["labels"].items()
+    assert monitor["spec"]["endpoints"][0]["port"] == service["spec"]["ports"][0]["name"]
+    assert len(find(objects, "PrometheusRule")) == 1
+
+
+@pytest.mark.parametrize("setting, words", [
+    ("tcp.5432=db/pg:5432", ["tcp", "plain TCP"]),
+    ("controller.allowSnippetAnnotations=true", ["allowSnippetAnnotations", "lintel check"]),
+    ("controller.service.enableHttps=true", ["enableHttps", "TLS"]),
+    ("defaultBackend.enabled=true", ["defaultBackend.enabled", "default-backend-service"]),
+    ("controller.opentelemetry.enabled=true", ["opentelemetry", "tracing"]),
+    ("controller.replicaCuont=3", ["replicaCuont"]),
+    ("controller.kind=StatefulSet", ["kind", "DaemonSet"]),
+    ("controller.replicaCount=many", ["replicaCount", "integer"]),
+    ("rbac.scope=true", ["rbac.scope", "controller.scope.enabled"]),
+    ("controller.terminationGracePeriodSeconds=20", ["terminationGracePeriodSeconds", "10 s"]),
+])
+def test_values_that_cannot_be_meant_are_refused(cluster, setting, words):
+    done = cluster.helm("template", "lintel", CHART, "--set", setting, check=1)
+    assert done.stdout == ""
+    for word in words:
+        assert word in done.stderr, done.stderr
+
+
+def test_a_values_file_of_ingress_nginx(cluster, values):
+    """As people have them: what is empty or the default there is no obstacle; what has no effect is
+    told."""
+    path = values("""
+tcp: {}
+udp: {}
+revisionHistoryLimit: 10
+controller:
+  replicaCount: 3
+  allowSnippetAnnotations: false
+  addHeaders: {}
+  lifecycle: {preStop: {exec: {command: [/wait-shutdown]}}}
+  containerPort: {http: 8080, https: 8443}
+  opentelemetry: {enabled: false}
+  service: {enableHttps: false, targetPorts: {http: http, https: https}}
+  admissionWebhooks: {enabled: true, certManager: {enabled: false}, patch: {enabled: true}}
+defaultBackend: {enabled: false}
+""")
+    done = cluster.helm("install", "lintel", CHART, "--dry-run=client", "--values", path)
+    notes = done.stdout[done.stdout.index("NOTES:"):]
+    for name in ("controller.lifecycle", "controller.containerPort.https",
+                 "controller.admissionWebhooks.patch", "revisionHistoryLimit"):
+        assert f"    {name}\n" in notes + "\n"
+    assert "controller.addHeaders" not in notes
+    assert re.search(r"replicas: 3\n", done.stdout)
+
+
+# ---- pods ----
+
+@pytest.fixture(scope="module", name="image")
+def fixture_image(cluster):
+    cluster.add_lintel_image("lintel-shipped")
+    return "lintel-shipped"
+
+
+def capabilities_of(pid):
+    with open(f"/proc/{pid}/status", encoding="utf-8") as file:
+        fields = dict(line.rstrip("\n").split(":\t", 1) for line in file)
+    return int(fields["CapEff"], 16), int(fields["Uid"].split()[0])
+
+
+PORTS_AND_RIGHTS = [
+    # port of the container; user and capabilities of the supervisor
+    (8080, 65532, 0),
+    (80, 0, 1 << 5 | 1 << 6 | 1 << 7 | 1 << 10),  # KILL, SETGID, SETUID, NET_BIND_SERVICE
+]
+
+
+@pytest.mark.parametrize("port, user, capabilities", PORTS_AND_RIGHTS, ids=["8080", "80"])
+def test_pods_of_the_chart_serve_and_drain(cluster, namespace, image, port, user, capabilities):
+    """The pod template as it is, but that manifests come from a ConfigMap. Workers never have a
+    right, and when it is deleted it ends well and soon."""
+    objects = render(cluster, "--namespace", namespace, "--set", f"controller.image.image={image}",
+                     "--set", f"controller.containerPort.http={port}",
+                     "--set", "controller.shutdownGracePeriodSeconds=1",
+                     "--set", "controller.replicaCount=1")
+    deployment, = find(objects, "Deployment")
+    pod_spec = deployment["spec"]["template"]["spec"]
+    container, = pod_spec["containers"]
+    container["args"] = [text for text in container["args"] if re.match(
+        "--(http-port|snapshot-file|shutdown-grace-period|drain-timeout)=", text)]
+    container["args"] += ["--manifests=/manifests", "--workers=1"]
+    container["volumeMounts"].append({"name": "manifests", "mountPath": "/manifests"})
+    pod_spec["volumes"].append({"name": "manifests", "configMap": {"name": "manifests"}})
+    redirect = ingress("a", rule("a.test", ("/", "Prefix", "app:80")), annotations={
+        "nginx.ingress.kubernetes.io/permanent-redirect": "http://b.test/"})
+    cluster.api.apply(
+        plain("ConfigMap", "manifests", namespace, data={
+            "all.yaml": dump_yaml([ingress_class(), redirect, *app("app", 8080, "10.244.9.9")])}),
+        *find(objects, "ServiceAccount"), deployment)
+    pod, = cluster.wait_ready(1, namespace, **{"app.kubernetes.io/name": "lintel"})
+
+    supervisor = cluster.pod_pid(pod)
+    assert capabilities_of(supervisor) == (capabilities, user)
+    workers = [pid for pid in children_of(supervisor) if program_of(pid) == "lintel-worker"]
+    assert len(workers) == 1
+    held, owner = capabilities_of(workers[0])
+    assert held == 0 and owner != 0
+    log = cluster.pod_log(pod)
+    assert "sandbox" not in log.lower() or "WARN" not in log, log
+    assert fetch_at(pod["status"]["podIP"], port) == 301
+
+    cluster.kubectl("delete", "pod", pod["metadata"]["name"], "-n", namespace, "--wait=false")
+    cluster.wait(lambda: not os.path.exists(f"/proc/{supervisor}"), "the end of the pod", timeout=15)
+    assert "drained, bye" in cluster.pod_log(pod)
+
+
+def fetch_at(address, port):
+    connection = http.client.HTTPConnection(address, port, timeout=10)
+    try:
+        connection.request("GET", "/", headers={"Host": "a.test"})
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+# ---- kubectl ----
+
+@pytest.fixture(scope="module", name="plugin_path")
+def fixture_plugin_path(tmp_path_factory):
+    """PATH with the plugin, as an installation makes it."""
+    folder = tmp_path_factory.mktemp("bin")
+    for name in ("kubectl-lintel", "kubectl_complete-lintel"):
+        (folder / name).symlink_to(os.path.join(BUILD, "lintel"))
+    return {"PATH": f"{folder}:{os.environ['PATH']}"}
+
+
+def test_kubectl_finds_the_plugin(cluster, plugin_path):
+    done = cluster.kubectl("plugin", "list", environment=plugin_path)
+    assert "kubectl-lintel" in done.stdout
+    done = cluster.kubectl("lintel", "version", "-o", "json", environment=plugin_path)
+    assert json.loads(done.stdout)["version"]
+    done = cluster.kubectl("lintel", "explain", check=2, environment=plugin_path)
+    assert "kubectl lintel explain: URL is missing" in done.stderr
+
+
+@pytest.mark.parametrize("words, answer", [
+    (["lintel", "exp"], "explain"),
+    (["lintel", "explain", "--serv"], "--server"),
+    (["lintel", "explain", "-o", "js"], "json"),
+])
+def test_kubectl_completes_the_plugin(cluster, plugin_path, words, answer):
+    done = cluster.kubectl("__complete", *words, environment=plugin_path)
+    lines = done.stdout.splitlines()
+    assert lines[0].split("\t")[0] == answer and lines[-1] == ":4"
