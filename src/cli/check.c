@@ -1,4 +1,4 @@
-/* lintel check: compiles manifests offline and prints what is wrong with them. */
+/* lintel check: compiles manifests, or what a cluster has, and prints what is wrong with them. */
 #include "admin/handler.h"
 #include "cli/commands.h"
 #include "cli/offline.h"
@@ -108,8 +108,17 @@ int command_check(const struct cli_args *a)
 {
     struct offline o = {0};
     struct compile_options options = command_compile_options(a);
-    enum err e = offline_open(&o, (const char *const *)a->arguments, a->argument_n, &options);
-    int status = e == E_OK ? report(a, &o) : EXIT_BAD;
+    struct offline_source source =
+        command_offline_source(a, (const char *const *)a->arguments, a->argument_n);
+    if (!command_source_is_right(a)) {
+        return EXIT_USAGE;
+    }
+    if (cli_is_given(a, CLI_OPT_kubeconfig) == (a->argument_n > 0)) {
+        out_complain("check: PATH... is missing: name manifests, or a cluster with --kubeconfig "
+                     "FILE, but not both");
+        return EXIT_USAGE;
+    }
+    int status = offline_open(&o, &source, &options) == E_OK ? report(a, &o) : EXIT_BAD;
     offline_close(&o);
     return status;
 }

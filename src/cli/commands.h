@@ -3,7 +3,7 @@
 #pragma once
 
 #include "cli/args.h"
-#include "compile/compile.h"
+#include "cli/offline.h"
 
 enum { EXIT_WELL = 0, EXIT_BAD = 1, EXIT_USAGE = 2 };
 
@@ -18,3 +18,12 @@ int cli_main(int argc, char **argv, command_fn *controller);
 
 /* The compiler's options as the command line says them; borrowed from a. */
 struct compile_options command_compile_options(const struct cli_args *a);
+/* What of the cluster they take; without client and callbacks. */
+struct api_options command_api_options(const struct cli_args *a);
+/* NULL when the option has no value. */
+const char *command_text(const struct cli_args *a, enum cli_option_id id);
+/* The paths, or the cluster of --kubeconfig when that is given. */
+struct offline_source command_offline_source(const struct cli_args *a, const char *const *paths,
+                                             size_t path_n);
+/* False, and says why, when options about the source of objects do not fit together. */
+bool command_source_is_right(const struct cli_args *a);

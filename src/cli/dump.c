@@ -1,4 +1,5 @@
-/* lintel dump: prints a snapshot, from manifests, a running Lintel or a snapshot file. */
+/* lintel dump: prints a snapshot, from manifests, a cluster, a running Lintel or a snapshot file.
+ */
 #include "snapshot/dump.h"
 
 #include "cli/ask.h"
@@ -23,13 +24,14 @@ static int print_snapshot(const struct cli_args *a, const struct snapshot *s)
     return status;
 }
 
-static int dump_manifests(const struct cli_args *a)
+static int dump_objects(const struct cli_args *a)
 {
     struct offline o = {0};
     struct compile_options options = command_compile_options(a);
     const char *path = cli_text(a, CLI_OPT_manifests).p;
+    struct offline_source source = command_offline_source(a, &path, 1);
     int status = EXIT_BAD;
-    if (offline_open(&o, &path, 1, &options) == E_OK) {
+    if (offline_open(&o, &source, &options) == E_OK) {
         status = print_snapshot(a, offline_snapshot(&o));
     }
     offline_close(&o);
@@ -87,11 +89,15 @@ static int dump_file(const struct cli_args *a)
 
 int command_dump(const struct cli_args *a)
 {
-    bool is_here = cli_is_given(a, CLI_OPT_manifests), is_there = cli_is_given(a, CLI_OPT_server);
-    if (is_here + is_there + (int)a->argument_n != 1) {
-        out_complain("dump needs one of --manifests DIR, --server ADDR and FILE: what shall it "
-                     "print?");
+    bool is_here = cli_is_given(a, CLI_OPT_manifests) || cli_is_given(a, CLI_OPT_kubeconfig);
+    bool is_there = cli_is_given(a, CLI_OPT_server);
+    if (!command_source_is_right(a)) {
         return EXIT_USAGE;
     }
-    return is_here ? dump_manifests(a) : is_there ? dump_server(a) : dump_file(a);
+    if (is_here + is_there + (int)a->argument_n != 1) {
+        out_complain("dump needs one of --manifests DIR, --kubeconfig FILE, --server ADDR and "
+                     "FILE: what shall it print?");
+        return EXIT_USAGE;
+    }
+    return is_here ? dump_objects(a) : is_there ? dump_server(a) : dump_file(a);
 }

@@ -1,4 +1,5 @@
-/* lintel explain: asks admin/explain, here over manifests or there over a running Lintel. */
+/* lintel explain: asks admin/explain, here over manifests or a cluster's objects, or there over a
+ * running Lintel. */
 #include "admin/explain.h"
 
 #include "admin/params.h"
@@ -64,7 +65,7 @@ static int explain_there(const struct cli_args *a)
     return status;
 }
 
-/* ---- manifests ---- */
+/* ---- manifests, or a cluster ---- */
 
 static int print_explanation(const struct cli_args *a, const struct explanation *e)
 {
@@ -123,8 +124,9 @@ static int explain_here(const struct cli_args *a)
     struct offline o = {0};
     struct compile_options options = command_compile_options(a);
     const char *path = cli_text(a, CLI_OPT_manifests).p;
+    struct offline_source source = command_offline_source(a, &path, 1);
     int status = EXIT_BAD;
-    if (offline_open(&o, &path, 1, &options) == E_OK) {
+    if (offline_open(&o, &source, &options) == E_OK) {
         status = explain_world_of(a, &o);
     }
     offline_close(&o);
@@ -133,10 +135,13 @@ static int explain_here(const struct cli_args *a)
 
 int command_explain(const struct cli_args *a)
 {
-    bool is_here = cli_is_given(a, CLI_OPT_manifests), is_there = cli_is_given(a, CLI_OPT_server);
-    if (is_here == is_there) {
-        out_complain("explain needs one of --manifests DIR and --server ADDR: what shall it look "
-                     "at?");
+    bool is_here = cli_is_given(a, CLI_OPT_manifests) || cli_is_given(a, CLI_OPT_kubeconfig);
+    if (!command_source_is_right(a)) {
+        return EXIT_USAGE;
+    }
+    if (is_here == cli_is_given(a, CLI_OPT_server)) {
+        out_complain("explain needs one of --manifests DIR, --kubeconfig FILE and --server ADDR: "
+                     "what shall it look at?");
         return EXIT_USAGE;
     }
     return is_here ? explain_here(a) : explain_there(a);

@@ -8,7 +8,9 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { PASSED_BYTES_MAX = 64 * 1024 };
 
@@ -37,6 +39,56 @@ struct compile_options command_compile_options(const struct cli_args *a)
     (void)cli_prefixes_parse(cli_text(a, CLI_OPT_proxy_real_ip_cidr), o.trusted,
                              &o.trusted_n); /* was checked */
     return o;
+}
+
+struct api_options command_api_options(const struct cli_args *a)
+{
+    struct api_options o = {
+        .namespace_name = cli_text(a, CLI_OPT_watch_namespace),
+        .namespace_selector = cli_text(a, CLI_OPT_watch_namespace_selector),
+    };
+    (void)str_cut(cli_text(a, CLI_OPT_configmap), '/', &o.config_map_namespace,
+                  &o.config_map); /* was checked, or both are empty */
+    return o;
+}
+
+const char *command_text(const struct cli_args *a, enum cli_option_id id)
+{
+    return cli_text(a, id).n > 0 ? cli_text(a, id).p : NULL;
+}
+
+struct offline_source command_offline_source(const struct cli_args *a, const char *const *paths,
+                                             size_t path_n)
+{
+    return (struct offline_source){.paths = paths,
+                                   .path_n = path_n,
+                                   .kubeconfig = command_text(a, CLI_OPT_kubeconfig),
+                                   .context = command_text(a, CLI_OPT_context),
+                                   .api = command_api_options(a)};
+}
+
+bool command_source_is_right(const struct cli_args *a)
+{
+    static const struct {
+        enum cli_option_id one, other;
+    } rivals[] = {
+        {CLI_OPT_manifests,       CLI_OPT_kubeconfig              },
+        {CLI_OPT_manifests,       CLI_OPT_context                 },
+        {CLI_OPT_watch_namespace, CLI_OPT_watch_namespace_selector},
+    };
+    for (size_t i = 0; i < sizeof(rivals) / sizeof(rivals[0]); i++) {
+        if (cli_is_given(a, rivals[i].one) && cli_is_given(a, rivals[i].other)) {
+            out_complain("%s: --%s and --%s exclude each other", a->command->name,
+                         cli_options[rivals[i].one].name, cli_options[rivals[i].other].name);
+            return false;
+        }
+    }
+    if (cli_is_given(a, CLI_OPT_context) && !cli_is_given(a, CLI_OPT_kubeconfig)) {
+        out_complain("%s: --context is one of a --kubeconfig FILE, which is missing",
+                     a->command->name);
+        return false;
+    }
+    return true;
 }
 
 /* ---- what the controller gets ---- */
@@ -88,6 +140,32 @@ static bool is_directory(const char *path)
     return true;
 }
 
+/* Who is asked for the objects must be sure before anything is started; what is in a kubeconfig or
+ * a token is the controller's to read. */
+static int check_source(const struct cli_args *a)
+{
+    const char *kubeconfig = command_text(a, CLI_OPT_kubeconfig);
+    if (!command_source_is_right(a)) {
+        return EXIT_USAGE;
+    }
+    if (cli_is_given(a, CLI_OPT_manifests)) {
+        return is_directory(cli_text(a, CLI_OPT_manifests).p) ? EXIT_WELL : EXIT_BAD;
+    }
+    if (kubeconfig != NULL && access(kubeconfig, R_OK) != 0) {
+        out_complain("run: --kubeconfig is \"%s\": %s; name a kubeconfig file", kubeconfig,
+                     strerror(errno));
+        return EXIT_BAD;
+    }
+    if (kubeconfig == NULL && getenv("KUBERNETES_SERVICE_HOST") == NULL) {
+        out_complain("run: where shall the Ingresses come from? Give --manifests DIR for a "
+                     "directory of manifests, or --kubeconfig FILE for a cluster; without both it "
+                     "is the cluster in whose pod this runs, but this is no pod: "
+                     "KUBERNETES_SERVICE_HOST is not set");
+        return EXIT_USAGE;
+    }
+    return EXIT_WELL;
+}
+
 static uint32_t access_log_format(const struct cli_args *a)
 {
     static const enum access_log_format formats[] = {ACCESS_LOG_TEXT, ACCESS_LOG_JSON,
@@ -123,19 +201,16 @@ static int run(const struct cli_args *a, const struct passed *passed)
 int command_run(const struct cli_args *a)
 {
     struct passed passed;
-    int status = EXIT_BAD;
-    if (!cli_is_given(a, CLI_OPT_manifests)) {
-        out_complain("run: --manifests DIR is missing: name a directory of manifests");
-        return EXIT_USAGE;
-    }
-    if (!is_directory(cli_text(a, CLI_OPT_manifests).p)) {
-        return EXIT_BAD;
+    int status = check_source(a);
+    if (status != EXIT_WELL) {
+        return status;
     }
     log_init("supervisor", (enum log_level)cli_number(a, CLI_OPT_log_level));
     if (passed_fill(&passed, a) == E_OK) {
         status = run(a, &passed);
     } else {
         out_complain("run: the options are too long");
+        status = EXIT_BAD;
     }
     buf_fini(&passed.text);
     return status;

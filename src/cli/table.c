@@ -21,9 +21,12 @@ const struct cli_command cli_commands[CLI_COMMANDS_N] = {
         .summary = "Serve the Ingresses: start the supervisor, the controller, the workers.",
         .description =
             "Runs in the foreground until SIGTERM or SIGINT. The supervisor opens the listening "
-            "sockets, then starts the controller, which turns manifests into routes, and the "
-            "workers, which serve the requests. Each change of the manifests applies under "
-            "running traffic, without a reload.\n\n"
+            "sockets, then starts the controller, which turns Ingresses into routes, and the "
+            "workers, which serve the requests. Each change applies under running traffic, "
+            "without a reload.\n\n"
+            "The objects come from a directory of manifests (--manifests), from the cluster of a "
+            "kubeconfig (--kubeconfig), or, without both, from the cluster in whose pod this "
+            "runs.\n\n"
             "On SIGTERM readiness goes off; after --shutdown-grace-period no more connections are "
             "accepted; requests in flight finish within --drain-timeout. A second SIGTERM ends at "
             "once.\n\n"
@@ -32,24 +35,27 @@ const struct cli_command cli_commands[CLI_COMMANDS_N] = {
                  "1 when it could not start, or not everything could be finished.\n"
                  "2 for a wrong command line.",
         .example = {{"lintel run --manifests ./manifests --http-port 8080",
-                     "Serve the Ingresses of a directory, without a cluster."}},
+                     "Serve the Ingresses of a directory, without a cluster."},
+                    {"lintel run --kubeconfig ~/.kube/config --http-port 8080",
+                     "Serve those of a cluster, from outside of it."}},
     },
     [CLI_check] = {
         .name = "check",
-        .arguments = "PATH...",
-        .argument_low = 1,
+        .arguments = "[PATH...]",
         .argument_high = CLI_ARGUMENTS_MAX,
-        .summary = "Check manifests without serving them.",
+        .summary = "Check manifests, or the objects of a cluster, without serving them.",
         .description =
             "Reads the files and directories, compiles them as run would and prints what is "
             "wrong: file and line, object, field, what, why and how to mend it. All paths together "
             "are one configuration, so a Service may stand in another file than the Ingress that "
-            "names it.",
+            "names it. With --kubeconfig instead of paths it checks what a cluster has.",
         .exits = "0 when there is no error (warnings may have been printed).\n"
                  "1 when there are errors; with --strict also for warnings.\n"
                  "2 for a wrong command line.",
         .example = {{"lintel check manifests/", "Check every manifest below a directory."},
-                    {"lintel check -o json a.yaml b.yaml", "The same for programs."}},
+                    {"lintel check -o json a.yaml b.yaml", "The same for programs."},
+                    {"lintel check --kubeconfig ~/.kube/config",
+                     "Check what the current context's cluster has."}},
     },
     [CLI_explain] = {
         .name = "explain",
@@ -69,6 +75,8 @@ const struct cli_command cli_commands[CLI_COMMANDS_N] = {
                  "2 for a wrong command line.",
         .example = {{"lintel explain --manifests ./manifests http://shop.example.com/cart",
                      "Which Service gets this request?"},
+                    {"lintel explain --kubeconfig ~/.kube/config shop.example.com/cart",
+                     "The same for the Ingresses of a cluster."},
                     {"lintel explain --server 127.0.0.1:10254 -X POST shop.example.com/cart",
                      "Ask the Lintel that is running."}},
     },
@@ -79,8 +87,8 @@ const struct cli_command cli_commands[CLI_COMMANDS_N] = {
         .summary = "Print the routing tables that the workers use.",
         .description =
             "Prints a snapshot: listeners, hosts, paths, routes, Services and endpoints. It comes "
-            "from manifests (--manifests), from a running Lintel (--server) or from a snapshot "
-            "file.",
+            "from manifests (--manifests), from the objects of a cluster (--kubeconfig), from a "
+            "running Lintel (--server) or from a snapshot file.",
         .exits = "0 when it was printed.\n"
                  "1 when it could not be read.\n"
                  "2 for a wrong command line.",

@@ -258,6 +258,18 @@ static enum err parse_object(const struct cli_option *o, struct str text, uint64
     return E_OK;
 }
 
+static enum err parse_namespace(const struct cli_option *o, struct str text, uint64_t *ret,
+                                struct buf *error)
+{
+    (void)o;
+    (void)ret;
+    if (!dns_label_is_valid(text)) {
+        return refuse(error, "the name of a namespace has 1 to 63 lower-case letters, digits and "
+                             "'-'");
+    }
+    return E_OK;
+}
+
 static bool is_token_char(char c)
 {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
@@ -308,8 +320,8 @@ enum err cli_value_parse(const struct cli_option *o, struct str text, uint64_t *
         [CLI_DURATION] = parse_duration, [CLI_SIZE] = parse_size,
         [CLI_PREFIXES] = parse_prefixes, [CLI_CHOICE] = parse_choice,
         [CLI_ADDRESS] = parse_address,   [CLI_HOST_PORT] = parse_host_port,
-        [CLI_OBJECT] = parse_object,     [CLI_TOKEN] = parse_token,
-        [CLI_FIELD] = parse_field,
+        [CLI_OBJECT] = parse_object,     [CLI_NAMESPACE] = parse_namespace,
+        [CLI_TOKEN] = parse_token,       [CLI_FIELD] = parse_field,
     };
     uint64_t number = 0;
     TRY(parse[o->type](o, text, &number, error));

@@ -152,6 +152,9 @@ static enum err start(struct controller *c, const struct controller_options *o)
     TRY(loop_new(&c->loop));
     TRY(stats_open(c->heritage.stats_fd, &c->stats));
     c->pipeline_options = (struct pipeline_options){.manifests = o->manifests,
+                                                    .kubeconfig = o->kubeconfig,
+                                                    .context = o->context,
+                                                    .api = o->api,
                                                     .snapshot_file = o->snapshot_file,
                                                     .compile = o->compile,
                                                     .control_fd = c->heritage.control_fd,

@@ -3,9 +3,13 @@
 #pragma once
 
 #include "compile/compile.h"
+#include "source/api.h"
 
 struct controller_options {
-    const char *manifests;     /* directory */
+    const char *manifests;     /* directory; NULL: a Kubernetes API server */
+    const char *kubeconfig;    /* NULL: we run in a pod */
+    const char *context;       /* of kubeconfig; NULL: its current-context */
+    struct api_options api;    /* but for client and callbacks */
     const char *snapshot_file; /* NULL = none */
     struct compile_options compile;
 };

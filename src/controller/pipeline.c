@@ -1,4 +1,4 @@
-/* Directory -> store -> compile -> publish, driven by the loop. */
+/* Source -> store -> compile -> publish, driven by the loop. */
 #include "controller/pipeline.h"
 
 #include "log/log.h"
@@ -7,6 +7,8 @@
 #include <errno.h>
 #include <string.h>
 
+enum { CONFIG_DIAG_BYTES_MAX = 4096 };
+
 /* ---- diagnostics ---- */
 
 enum err pipeline_each_diag(void *pipeline, diag_fn *fn, void *fn_arg)
@@ -14,6 +16,9 @@ enum err pipeline_each_diag(void *pipeline, diag_fn *fn, void *fn_arg)
     struct pipeline *p = pipeline;
     if (p->directory != NULL) {
         TRY(directory_each_diag(p->directory, fn, fn_arg));
+    }
+    if (p->api != NULL) {
+        api_each_diag(p->api, fn, fn_arg);
     }
     if (p->compile != NULL) {
         compile_each_diag(p->compile, fn, fn_arg);
@@ -27,7 +32,7 @@ static void on_sweep(struct timer *t)
     diagnostics_sweep(&p->diagnostics, pipeline_each_diag, p);
 }
 
-static void on_directory_diag(void *arg, const struct diag *d)
+static void on_source_diag(void *arg, const struct diag *d)
 {
     struct pipeline *p = arg;
     diagnostics_add(&p->diagnostics, d);
@@ -40,55 +45,6 @@ static void on_refused(void *arg, enum snap_kind kind, struct str key, const cha
              "a bug of Lintel: the compiler made a bad shard; its last good content "
              "stays in use kind=%d key=%.*s what=\"%s\"",
              (int)kind, STR_ARG(key), what);
-}
-
-/* ---- the snapshot file ---- */
-
-static void save(struct pipeline *p)
-{
-    enum err e = publish_save(p->publish, p->options->snapshot_file);
-    if (e == E_OK) {
-        p->has_save_failed = false;
-    } else if (!p->has_save_failed) {
-        p->has_save_failed = true;
-        log_line(LOG_WARN, "the snapshot file cannot be written file=%s error=\"%s\"",
-                 p->options->snapshot_file, e == E_SYS ? strerror(errno) : err_text(e));
-    }
-}
-
-static void on_save(struct timer *t)
-{
-    save(container_of(t, struct pipeline, save));
-}
-
-/* Serves what was saved until the objects are read. */
-static enum err load(struct pipeline *p)
-{
-    struct snapshot_fault fault = {0};
-    const char *file = p->options->snapshot_file;
-    enum err e = publish_load(p->publish, file, &fault);
-    switch (e) {
-    case E_OK:
-        log_line(LOG_INFO, "serving the saved snapshot until the objects are read file=%s", file);
-        return E_OK;
-    case E_NOTFOUND:
-        return E_OK; /* the first start */
-    case E_CLOSED:
-        return E_CLOSED;
-    case E_AGAIN:
-    case E_PROTO:
-    case E_LIMIT:
-    case E_NOMEM:
-    case E_REFUSED:
-    case E_TIMEOUT:
-    case E_SYS:
-        log_line(LOG_WARN,
-                 "the snapshot file cannot be used; starting without it file=%s "
-                 "error=\"%s\"",
-                 file, fault.what != NULL ? fault.what : err_text(e));
-        return E_OK;
-    }
-    return E_OK;
 }
 
 /* ---- a run ---- */
@@ -111,10 +67,20 @@ static void note_published(struct pipeline *p, bool is_new)
     if (p->lag_last > p->lag_most && p->runs > 1) { /* the first load is no change */
         p->lag_most = p->lag_last;
     }
-    if (is_new && p->options->snapshot_file != NULL) {
-        loop_arm(p->loop, &p->save, PIPELINE_SAVE_DELAY, on_save);
+    if (is_new) {
+        saved_changed(&p->saved);
     }
     loop_arm(p->loop, &p->sweep, PIPELINE_SWEEP, on_sweep);
+}
+
+/* From now on the objects are served, not what was saved. */
+static void note_whole(struct pipeline *p)
+{
+    if (!p->has_whole && p->api != NULL) {
+        log_line(LOG_INFO, "the objects of the API server are read ms=%llu",
+                 (unsigned long long)((clock_monotonic() - p->opened_at) / USEC_PER_MS));
+    }
+    p->has_whole = true;
 }
 
 static void want_name(void *arg, struct str name)
@@ -138,14 +104,52 @@ static void want_names(struct pipeline *p)
     }
 }
 
+struct wanting {
+    struct api *api;
+    enum err err;
+};
+
+static void want_secret(void *arg, struct str namespace_name, struct str name)
+{
+    struct wanting *w = arg;
+    enum err e = api_secret_want(w->api, namespace_name, name);
+    if (e == E_LIMIT && w->err == E_OK) {
+        log_line(LOG_ERROR,
+                 "there are too many Secrets; this one and others are not read "
+                 "secret=%.*s/%.*s",
+                 STR_ARG(namespace_name), STR_ARG(name));
+    }
+    w->err = e == E_OK ? w->err : e;
+}
+
+/* Tells the source which Secrets the routes need now. */
+static void want_secrets(struct pipeline *p)
+{
+    struct wanting w = {.api = p->api};
+    uint64_t version = compile_secret_version(p->compile);
+    if (p->api == NULL || version == p->secret_version) {
+        return;
+    }
+    api_secrets_begin(p->api);
+    compile_each_secret(p->compile, want_secret, &w);
+    api_secrets_end(p->api);
+    if (w.err != E_NOMEM) { /* else with the next run */
+        p->secret_version = version;
+    }
+}
+
 static enum err compile_and_commit(struct pipeline *p, bool *ret_is_new)
 {
+    if (p->api != NULL) {
+        compile_hide_classes(p->compile, api_are_classes_hidden(p->api));
+    }
     enum err e = compile_run(p->compile, publish_add, p->publish);
     if (e != E_OK) {
         complain(p, "compiling failed", e);
         return e;
     }
     want_names(p);
+    want_secrets(p);
     e = publish_commit(p->publish, !p->has_whole, ret_is_new);
     if (e != E_OK && e != E_AGAIN && e != E_CLOSED) {
         complain(p, "publishing failed", e);
@@ -173,7 +177,7 @@ static void on_run(struct deferred *d)
     p->run_cpu += clock_cpu() - cpu;
     p->ran_at = loop_now(p->loop);
     if (e == E_OK) {
-        p->has_whole = true;
+        note_whole(p);
         note_published(p, is_new);
         p->on_commit(p->arg, E_OK);
     } else if (e == E_CLOSED) {
@@ -218,29 +222,70 @@ static void on_batch(void *arg)
     schedule(arg);
 }
 
-static void on_open_retry(struct timer *t);
-
 static enum err open_directory(struct pipeline *p)
 {
     struct directory_options o = {
-        .parse = manifest_parse, .on_diag = on_directory_diag, .on_batch = on_batch, .arg = p};
-    return directory_open(p->loop, &p->options->manifests, 1, p->store, &o, &p->directory);
+        .parse = manifest_parse, .on_diag = on_source_diag, .on_batch = on_batch, .arg = p};
+    TRY(directory_open(p->loop, &p->options->manifests, 1, p->store, &o, &p->directory));
+    log_line(LOG_INFO, "manifests are read directory=%s files=%zu ms=%llu", p->options->manifests,
+             directory_file_n(p->directory),
+             (unsigned long long)((clock_monotonic() - p->opened_at) / USEC_PER_MS));
+    schedule(p);
+    return E_OK;
 }
+
+static void on_config_diag(void *arg, const struct diag *d)
+{
+    const struct pipeline *p = arg;
+    struct buf text;
+    if (p->has_complained) {
+        return;
+    }
+    buf_init(&text, CONFIG_DIAG_BYTES_MAX);
+    diag_emit_text(&text, d);
+    log_line(d->severity == DIAG_ERROR ? LOG_ERROR : LOG_WARN, "%.*s", STR_ARG(buf_str(&text)));
+    buf_fini(&text);
+}
+
+static enum err open_client(struct pipeline *p)
+{
+    const struct pipeline_options *o = p->options;
+    if (p->config == NULL) {
+        TRY(o->kubeconfig != NULL
+                ? kube_config_load(o->kubeconfig, o->context, on_config_diag, p, &p->config)
+                : kube_config_in_cluster(NULL, on_config_diag, p, &p->config));
+        log_line(LOG_INFO, "objects come from the API server server=%s", p->config->server);
+    }
+    return p->client != NULL ? E_OK : kube_client_new(p->loop, p->config, &p->client);
+}
+
+static enum err open_api(struct pipeline *p)
+{
+    struct api_options o = p->options->api;
+    TRY(open_client(p));
+    o.client = p->client;
+    o.on_diag = on_source_diag;
+    o.on_batch = on_batch;
+    o.arg = p;
+    return api_open(p->loop, p->store, &o, &p->api);
+}
+
+static void on_open_retry(struct timer *t);
 
 void pipeline_start(struct pipeline *p)
 {
-    usec_t start = clock_monotonic();
-    enum err e = open_directory(p);
+    bool is_directory = p->options->manifests != NULL;
+    p->opened_at = clock_monotonic();
+    enum err e = is_directory ? open_directory(p) : open_api(p);
     if (e != E_OK) {
-        complain(p, "the directory of manifests cannot be read", e);
+        complain(p,
+                 is_directory ? "the directory of manifests cannot be read"
+                              : "the configuration for the API server cannot be used",
+                 e);
         loop_arm(p->loop, &p->open_retry, PIPELINE_RETRY, on_open_retry);
         return;
     }
     p->has_complained = false;
-    log_line(LOG_INFO, "manifests are read directory=%s files=%zu ms=%llu", p->options->manifests,
-             directory_file_n(p->directory),
-             (unsigned long long)((clock_monotonic() - start) / USEC_PER_MS));
-    schedule(p);
 }
 
 static void on_open_retry(struct timer *t)
@@ -264,15 +309,21 @@ static enum err start_resolver(struct pipeline *p)
     return E_OK;
 }
 
+/* A saved_true_fn. */
+static bool is_current(void *arg)
+{
+    const struct pipeline *p = arg;
+    return p->has_whole && !p->is_pending && (p->api == NULL || api_trouble(p->api) == NULL);
+}
+
 static enum err make(struct pipeline *p)
 {
     const struct pipeline_options *o = p->options;
     struct publish_options publish = {
         .control_fd = o->control_fd, .stats = o->stats, .on_refused = on_refused, .arg = p};
     TRY(publish_new(&publish, &p->publish));
-    if (o->snapshot_file != NULL) {
-        TRY(load(p));
-    }
+    saved_init(&p->saved, p->loop, p->publish, o->snapshot_file, is_current, p);
+    TRY(saved_load(&p->saved));
     TRY(store_new(&p->store));
     TRY(compile_new(p->store, &o->compile, &p->compile));
     compile_on_diag(p->compile, diagnostics_add, &p->diagnostics);
@@ -293,21 +344,24 @@ enum err pipeline_init(struct pipeline *p, struct loop *loop,
 
 void pipeline_fini(struct pipeline *p)
 {
-    if (list_is_linked(&p->save.link)) {
-        save(p);
-    }
+    saved_fini(&p->saved);
     loop_disarm(p->loop, &p->pause);
     loop_disarm(p->loop, &p->open_retry);
     loop_disarm(p->loop, &p->sweep);
-    loop_disarm(p->loop, &p->save);
     loop_undefer(&p->work);
     directory_close(p->directory);
+    api_close(p->api);
+    kube_client_free(p->client);
+    kube_config_free(p->config);
     resolver_free(p->resolver);
     compile_free(p->compile);
     store_free(p->store);
     publish_free(p->publish);
     diagnostics_fini(&p->diagnostics);
     p->directory = NULL;
+    p->api = NULL;
+    p->client = NULL;
+    p->config = NULL;
     p->resolver = NULL;
     p->compile = NULL;
     p->store = NULL;

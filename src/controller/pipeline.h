@@ -1,5 +1,6 @@
-/* controller/pipeline.h: directory -> store -> compile -> publish, driven by the loop. What the
- * names of ExternalName Services resolve to comes into the store beside the directory.
+/* controller/pipeline.h: source -> store -> compile -> publish, driven by the loop. The source is a
+ * directory of manifests or a Kubernetes API server. What the names of ExternalName Services
+ * resolve to comes into the store beside it.
  *
  *   on_batch ──first in a while──> run at the end of this tick
  *       └───────soon after a run──> run PIPELINE_PAUSE after it: a burst costs one generation
@@ -7,23 +8,28 @@
  *       └──no memory, no room, ...──> again after PIPELINE_RETRY; what was added stays
  *
  * Bad input never stops it: what is wrong with objects is a diagnostic, what is wrong with the
- * directory itself is retried while the last good state is served. */
+ * source itself is retried while the last good state is served. Of an API server nothing is
+ * compiled before everything was listed once: until then the saved snapshot serves. */
 #pragma once
 
 #include "compile/compile.h"
 #include "controller/diagnostics.h"
+#include "controller/saved.h"
 #include "event/loop.h"
 #include "publish/publish.h"
+#include "source/api.h"
 #include "source/directory.h"
 #include "source/resolver.h"
 
-#define PIPELINE_PAUSE      (5 * USEC_PER_MS) /* least time between two runs */
-#define PIPELINE_RETRY      (1 * USEC_PER_SEC)
-#define PIPELINE_SWEEP      (1 * USEC_PER_SEC) /* after the last run: log what has been mended */
-#define PIPELINE_SAVE_DELAY (1 * USEC_PER_SEC) /* after a commit: write the snapshot file */
+#define PIPELINE_PAUSE (5 * USEC_PER_MS) /* least time between two runs */
+#define PIPELINE_RETRY (1 * USEC_PER_SEC)
+#define PIPELINE_SWEEP (1 * USEC_PER_SEC) /* after the last run: log what has been mended */
 
 struct pipeline_options {
-    const char *manifests;     /* directory */
+    const char *manifests;     /* directory; NULL: a Kubernetes API server */
+    const char *kubeconfig;    /* NULL: we run in a pod */
+    const char *context;       /* of kubeconfig; NULL: its current-context */
+    struct api_options api;    /* but for client and callbacks */
     const char *snapshot_file; /* NULL = none */
     struct compile_options compile;
     int control_fd;
@@ -41,15 +47,20 @@ struct pipeline {
     struct store *store;
     struct compile *compile;
     struct publish *publish;
-    struct directory *directory; /* NULL until it could be opened */
-    struct resolver *resolver;   /* NULL: could not be started; names do not resolve */
+    struct directory *directory; /* NULL: not this source, or it could not be opened yet */
+    struct kube_config *config;  /* NULL: not this source, or it could not be read yet */
+    struct kube_client *client;
+    struct api *api;
+    struct resolver *resolver; /* NULL: could not be started; names do not resolve */
     struct diagnostics diagnostics;
     struct deferred work;
-    struct timer pause, open_retry, sweep, save;
-    bool is_pending;      /* something may have changed since the last run */
-    bool has_whole;       /* a first whole commit was made from objects */
-    bool has_complained;  /* about the present trouble; once */
-    bool has_save_failed; /* same for the snapshot file */
+    struct timer pause, open_retry, sweep;
+    struct saved saved;
+    bool is_pending;         /* something may have changed since the last run */
+    bool has_whole;          /* a first whole commit was made from objects */
+    bool has_complained;     /* about the present trouble; once */
+    usec_t opened_at;        /* the source */
+    uint64_t secret_version; /* of the set of Secrets that the source knows of */
     usec_t pending_since, ran_at;
     usec_t lag_last, lag_most, run_cpu;
     uint64_t runs;
@@ -59,8 +70,7 @@ struct pipeline {
  */
 enum err pipeline_init(struct pipeline *p, struct loop *loop,
                        const struct pipeline_options *options, pipeline_fn *on_commit, void *arg);
-/* Opens the directory and runs for the first time; on failure it goes on trying. Context: blocks
- * while the directory is loaded. */
+/* Opens the source; on failure it goes on trying. Context: blocks while a directory is loaded. */
 void pipeline_start(struct pipeline *p);
 /* The control socket has room again. */
 void pipeline_flush(struct pipeline *p);

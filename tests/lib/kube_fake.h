@@ -27,11 +27,16 @@ struct kube_call {
     void *arg;
 };
 
+struct kube_client {
+    char only; /* there is nothing in it */
+};
+
 static struct {
     struct kube_reflector *reflectors[FAKES_MAX];
     struct kube_call *calls[FAKES_MAX];
     size_t reflector_n, call_n, opened_n;
-    enum err call_error; /* of the next kube_call_start() calls */
+    enum err call_error;   /* of the next kube_call_start() calls */
+    enum err config_error; /* of the next attempts to read a configuration */
 } fake;
 
 static inline void fake_copy(char to[FAKE_TEXT], struct str s)
@@ -42,6 +47,57 @@ static inline void fake_copy(char to[FAKE_TEXT], struct str s)
 }
 
 /* ---- what the code under test calls ---- */
+
+enum err kube_config_load(const char *file, const char *context, diag_fn *on_diag, void *arg,
+                          struct kube_config **ret)
+{
+    static const struct diag bad = {.severity = DIAG_ERROR, .what = STR_INIT("is bad")};
+    (void)file;
+    (void)context;
+    if (fake.config_error != E_OK) {
+        on_diag(arg, &bad);
+        return fake.config_error;
+    }
+    struct kube_config *c = mem_calloc(1, sizeof(*c));
+    if (c == NULL) {
+        return E_NOMEM;
+    }
+    c->server = "https://fake";
+    *ret = c;
+    return E_OK;
+}
+
+enum err kube_config_in_cluster(const char *folder, diag_fn *on_diag, void *arg,
+                                struct kube_config **ret)
+{
+    return kube_config_load(folder, NULL, on_diag, arg, ret);
+}
+
+void kube_config_free(struct kube_config *c)
+{
+    mem_free(c);
+}
+
+enum err kube_client_new(struct loop *loop, const struct kube_config *config,
+                         struct kube_client **ret)
+{
+    (void)loop;
+    (void)config;
+    *ret = mem_calloc(1, sizeof(**ret));
+    return *ret == NULL ? E_NOMEM : E_OK;
+}
+
+void kube_client_free(struct kube_client *c)
+{
+    mem_free(c);
+}
+
+const struct kube_counters *kube_client_counters(const struct kube_client *c)
+{
+    static const struct kube_counters none;
+    (void)c;
+    return &none;
+}
 
 enum err kube_reflector_open(const struct kube_reflector_options *o, struct kube_reflector **ret)
 {

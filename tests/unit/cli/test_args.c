@@ -187,7 +187,7 @@ static void mistakes_are_told_precisely(void **state)
         {"lintel|run|--ingress-class-by-name=maybe", {"maybe", "true or false"}                                  },
         {"lintel|run|extra",                         {"'extra' is one argument too many"}                        },
         {"lintel|run|--manifests|a|--manifests|b",   {"--manifests: given twice"}                                },
-        {"lintel|check",                             {"PATH... is missing"}                                      },
+        {"lintel|explain",                           {"URL is missing"}                                          },
         {"lintel|explain|a|b",                       {"'b' is one argument too many"}                            },
         {"lintel|version|-o|xml",                    {"--output is \"xml\"", "one of text, json"}                },
     };
