@@ -61,11 +61,12 @@ enum limit {
     /* Kubernetes API client */
     KUBE_CALLS_MAX = 32 * 1024,          /* under way or waiting, watches included */
     KUBE_CALLS_PER_SECOND = 100,         /* that are no watches, in the long run */
-    KUBE_CALLS_BURST = 500,              /* of them at once after a rest */
+    KUBE_CALLS_BURST = 1000,             /* of them at once after a rest */
+    KUBE_CONNECTION_STREAMS = 100,       /* what API servers allow on one connection */
     KUBE_STARTS_PER_TICK = 64,           /* calls sent off in one tick */
     KUBE_ANSWER_BYTES_MAX = 1 << 29,     /* one page of a list, unpacked */
     KUBE_ERROR_BYTES_MAX = 64 * 1024,    /* body of an answer that is an error */
-    KUBE_EVENT_BYTES_MAX = 16 << 20,     /* one event of a watch, one item of a list */
+    KUBE_EVENT_BYTES_MAX = 8 << 20,      /* one event of a watch, one item of a list */
     KUBE_CREDENTIAL_BYTES_MAX = 1 << 20, /* kubeconfig, token, certificates */
     KUBE_VERSION_BYTES_MAX = 64,         /* a resourceVersion */
     KUBE_CONTINUE_BYTES_MAX = 8 * 1024,

@@ -19,9 +19,14 @@ bool kube_result_is_ok(const struct kube_result *r)
 
 void client_call_free(struct kube_call *call)
 {
+    struct kube_client *c = call->client;
     list_del(&call->link);
+    c->call_n--;
+    c->running_n -= call->easy != NULL;
+    if (call == c->opener) {
+        client_opened(c);
+    }
     call_release(call);
-    call->client->call_n--;
     arena_fini(&call->memory);
     mem_free(call);
 }
@@ -46,21 +51,36 @@ static void budget_spend(struct kube_client *c, usec_t now)
     c->budget_at = (c->budget_at > now ? c->budget_at : now) + CALL_COST;
 }
 
+/* libcurl would open a connection for each call that finds the others full. So one call goes ahead,
+ * and the rest wait for its answer. Plain HTTP needs a connection for each anyway. */
+static bool has_room(const struct kube_client *c)
+{
+    if (!c->is_tls || c->opener == NULL) {
+        return true;
+    }
+    size_t open_n = c->socket_n > 0 ? c->socket_n - 1 : 0; /* one of them is the opener's */
+    return c->running_n - 1 < open_n * KUBE_CONNECTION_STREAMS;
+}
+
 static void send_first(struct kube_client *c, struct list *line)
 {
     struct list *node = list_pop(line);
     struct kube_call *call = container_of(node, struct kube_call, link);
     list_append(&c->running, node);
+    if (c->opener == NULL && c->running_n >= c->socket_n * KUBE_CONNECTION_STREAMS) {
+        c->opener = call;
+    }
     enum err e = c->multi != NULL ? E_OK : multi_open(c);
     e = e == E_OK ? call_send(call) : e;
+    c->running_n += call->easy != NULL;
     if (e != E_OK) {
-        call_fail(call, e);
+        call_fail(call, e, NULL);
     }
 }
 
 static void send_streams(struct kube_client *c, int *budget)
 {
-    while (*budget > 0 && !list_is_empty(&c->streams)) {
+    while (*budget > 0 && !list_is_empty(&c->streams) && has_room(c)) {
         (*budget)--;
         send_first(c, &c->streams);
     }
@@ -75,7 +95,7 @@ static void on_refill(struct timer *t)
 static void send_line(struct kube_client *c, int *budget)
 {
     usec_t now = loop_now(c->loop);
-    while (*budget > 0 && !list_is_empty(&c->line)) {
+    while (*budget > 0 && !list_is_empty(&c->line) && has_room(c)) {
         usec_t wait = budget_wait(c, now);
         if (wait > 0) {
             c->counters.throttled++;
@@ -88,19 +108,33 @@ static void send_line(struct kube_client *c, int *budget)
     }
 }
 
+static void fail_all(struct list *calls, enum err e, const char *why)
+{
+    struct list failing;
+    list_init(&failing);
+    for (struct list *node; (node = list_pop(calls)) != NULL;) {
+        list_append(&failing, node);
+    }
+    for (struct list *node; (node = list_pop(&failing)) != NULL;) {
+        list_append(calls, node); /* where it may be cancelled */
+        call_fail(container_of(node, struct kube_call, link), e, why);
+    }
+}
+
 /* libcurl gave up on itself: every call under way ends, and the next one finds it made anew. */
 static void start_afresh(struct kube_client *c)
 {
-    struct list broken;
-    list_init(&broken);
-    for (struct list *node; (node = list_pop(&c->running)) != NULL;) {
-        list_append(&broken, node);
-    }
-    for (struct list *node; (node = list_pop(&broken)) != NULL;) {
-        call_fail(container_of(node, struct kube_call, link), E_NOMEM);
-    }
+    fail_all(&c->running, E_NOMEM, NULL);
     multi_close(c);
     c->is_broken = false;
+}
+
+/* Those who waited for the connection do not try one after the other. */
+static void give_up(struct kube_client *c)
+{
+    fail_all(&c->streams, E_CLOSED, c->why);
+    fail_all(&c->line, E_CLOSED, c->why);
+    c->is_unreachable = false;
 }
 
 static void pump(struct deferred *d)
@@ -111,11 +145,29 @@ static void pump(struct deferred *d)
     if (c->is_broken) {
         start_afresh(c);
     }
+    if (c->is_unreachable) {
+        give_up(c);
+    }
     send_streams(c, &budget);
     send_line(c, &budget);
     if (budget == 0 || !list_is_empty(&c->ended)) {
         loop_defer(c->loop, &c->pump, pump);
     }
+}
+
+void client_opened(struct kube_client *c)
+{
+    c->opener = NULL;
+    loop_defer(c->loop, &c->pump, pump);
+}
+
+void client_unreachable(struct kube_client *c, struct str why)
+{
+    struct wr w = wr_make(c->why, sizeof(c->why) - 1);
+    wr_str(&w, str_first(why, sizeof(c->why) - 1));
+    c->why[wr_n(&w)] = '\0';
+    c->is_unreachable = true;
+    client_opened(c);
 }
 
 /* ---- calls ---- */

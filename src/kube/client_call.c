@@ -19,7 +19,12 @@
 #endif
 #define USER_AGENT "lintel/" LINTEL_VERSION " (linux/" ARCHITECTURE ")"
 
-enum { MESSAGE_BYTES_MAX = 400, ERROR_TREE_BYTES_MAX = 4 * KUBE_ERROR_BYTES_MAX };
+enum {
+    MESSAGE_BYTES_MAX = 400,
+    ERROR_TREE_BYTES_MAX = 4 * KUBE_ERROR_BYTES_MAX,
+    STREAM_BYTES = 2 * 1024, /* libcurl's buffer: there may be thousands of watches */
+    ANSWER_BYTES = 64 * 1024,
+};
 
 /* ---- what comes in ---- */
 
@@ -58,6 +63,9 @@ static size_t on_header(char *p, size_t one, size_t n, void *arg)
     }
     bool is_first = call->status == 0; /* not the trailers */
     call->status = (uint32_t)status;
+    if (call == call->client->opener) {
+        client_opened(call->client);
+    }
     if (is_first && is_success(call->status) && call->events.on_open != NULL && !has_ended(call)) {
         call->events.on_open(call->arg);
     }
@@ -148,7 +156,7 @@ static enum err code_to_err(CURLcode code)
 
 static struct str failure_text(const struct kube_call *call, enum err e, CURLcode code)
 {
-    if (call->cut != E_OK) {
+    if (call->cut != E_OK && call->error_text[0] == '\0') {
         return e == E_TIMEOUT ? call->is_stream ? STR("the server has been silent for too long")
                                                 : STR("no answer within the time allowed")
                : e == E_LIMIT ? STR("the answer is too long")
@@ -192,14 +200,20 @@ void call_finish(struct kube_call *call, CURLcode code)
     arena_init(&v.arena, ERROR_TREE_BYTES_MAX);
     judge(call, code, &v);
     count(call, &v.result);
+    if (call == call->client->opener) {
+        client_unreachable(call->client, v.result.message);
+    }
     call->is_cancelled = true; /* no callback after this one */
     call->events.on_done(call->arg, &v.result);
     arena_fini(&v.arena);
     client_call_free(call);
 }
 
-void call_fail(struct kube_call *call, enum err e)
+void call_fail(struct kube_call *call, enum err e, const char *why)
 {
+    struct wr w = wr_make(call->error_text, sizeof(call->error_text) - 1);
+    wr_str(&w, str_first(str_from_cstr(why), sizeof(call->error_text) - 1));
+    call->error_text[wr_n(&w)] = '\0';
     call->cut = e;
     call_finish(call, CURLE_OK);
 }
@@ -208,7 +222,7 @@ static void on_timeout(struct timer *t)
 {
     struct kube_call *call = container_of(t, struct kube_call, timer);
     multi_cut_silent(call->client, call->easy, call->heard_at);
-    call_fail(call, E_TIMEOUT);
+    call_fail(call, E_TIMEOUT, NULL);
 }
 
 void call_release(struct kube_call *call)
@@ -314,6 +328,7 @@ static void set_callbacks(struct setup *s, struct kube_call *call)
     SET(s, CURLOPT_WRITEDATA, call);
     SET(s, CURLOPT_ERRORBUFFER, call->error_text);
     SET(s, CURLOPT_NOPROGRESS, 1L);
+    SET(s, CURLOPT_BUFFERSIZE, call->is_stream ? (long)STREAM_BYTES : (long)ANSWER_BYTES);
 }
 
 static void set_request(struct setup *s, const struct kube_call *call)

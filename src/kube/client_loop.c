@@ -63,6 +63,7 @@ static void on_event(struct watch *w, uint32_t events)
 static void socket_free(struct kube_socket *s)
 {
     list_del(&s->link);
+    s->client->socket_n--;
     mem_free(s);
 }
 
@@ -87,6 +88,7 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *ar
         s->client = c;
         s->heard_at = loop_now(c->loop);
         list_append(&c->sockets, &s->link);
+        c->socket_n++;
         (void)curl_multi_assign(c->multi, fd, s); /* libcurl knows fd: it just told us */
     }
     uint32_t events = ((what & CURL_POLL_IN) != 0 ? (uint32_t)EPOLLIN : 0) |

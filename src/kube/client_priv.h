@@ -28,14 +28,18 @@ struct kube_client {
     struct list streams, line; /* wait to be sent: free of charge, and not */
     struct list running;
     struct list ended; /* cancelled, to be freed */
-    size_t call_n;
-    usec_t budget_at; /* see budget_wait() */
+    size_t call_n, running_n;
+    struct kube_call *opener; /* runs to open a connection; others wait for what it finds */
+    usec_t budget_at;         /* see budget_wait() */
     struct deferred pump;
     struct timer refill;
 
-    CURLM *multi;   /* NULL: to be made again */
-    bool is_broken; /* it can no longer be used */
+    CURLM *multi;        /* NULL: to be made again */
+    bool is_broken;      /* it can no longer be used */
+    bool is_unreachable; /* the opener found nothing */
+    char why[CURL_ERROR_SIZE];
     struct list sockets;
+    size_t socket_n;
     struct timer timer;
     struct deferred kick;
 };
@@ -67,15 +71,19 @@ struct kube_call {
     char error_text[CURL_ERROR_SIZE];
 };
 
-/* client.c: takes call off the client's lists and frees it. Not while libcurl is running. */
+/* client.c */
+/* Takes call off the client's lists and frees it. Not while libcurl is running. */
 void client_call_free(struct kube_call *call);
+/* The opener has an answer, or failed, which why tells. */
+void client_opened(struct kube_client *c);
+void client_unreachable(struct kube_client *c, struct str why);
 
 /* client_call.c */
 /* Makes the handle and gives it to libcurl. Errors: E_NOMEM, E_SYS. */
 enum err call_send(struct kube_call *call);
 /* Tells the owner and frees the call. Not while libcurl is running. */
 void call_finish(struct kube_call *call, CURLcode code);
-void call_fail(struct kube_call *call, enum err e);
+void call_fail(struct kube_call *call, enum err e, const char *why); /* why: NULL: as e says */
 void call_release(struct kube_call *call); /* the handle and all that belongs to it */
 
 /* client_loop.c */

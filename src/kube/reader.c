@@ -2,12 +2,19 @@
  * servers may have more of them. Source: apimachinery meta/v1, WatchEvent and ListMeta. */
 #include "kube/reader.h"
 
+#include "base/buf.h"
 #include "base/limits.h"
 #include "base/mem.h"
 #include "document/json.h"
 
+/* yajl looks at an unfinished token from its beginning with every piece. In a value beyond
+ * HOLD_FROM bytes pieces are gathered until they are a quarter of it, so that a text of n bytes
+ * costs O(n) and not O(n * n). */
+enum { HOLD_FROM = 64 * 1024 };
+
 struct kube_reader {
     struct json_reader *json;
+    struct buf held; /* not fed yet */
     enum kube_body body;
     kube_entry_fn *fn;
     void *arg;
@@ -135,6 +142,7 @@ enum err kube_reader_new(enum kube_body body, kube_entry_fn *fn, void *arg,
                               .arg = arg,
                               .is_empty = true,
                               .is_complete = body == KUBE_BODY_WATCH};
+    buf_init(&r->held, 2 * KUBE_EVENT_BYTES_MAX);
     enum err e = json_reader_new(&(struct tree_sink){r, on_document, on_diag}, &r->json);
     if (e != E_OK) {
         mem_free(r);
@@ -151,16 +159,39 @@ void kube_reader_free(struct kube_reader *r)
 {
     if (r != NULL) {
         json_reader_free(r->json);
+        buf_fini(&r->held);
         mem_free(r);
     }
 }
 
+static enum err feed_held(struct kube_reader *r)
+{
+    enum err e = r->held.n > 0 ? json_reader_feed(r->json, buf_str(&r->held)) : E_OK;
+    buf_reset(&r->held);
+    return e;
+}
+
+/* Events end with a line. */
+static bool has_end(const struct kube_reader *r, struct str piece)
+{
+    return r->body == KUBE_BODY_WATCH && str_find(piece, '\n') < piece.n;
+}
+
 enum err kube_reader_feed(struct kube_reader *r, struct str piece)
 {
-    r->pending += piece.n;
     r->is_empty = r->is_empty && piece.n == 0;
-    TRY(json_reader_feed(r->json, piece));
-    return r->pending > KUBE_EVENT_BYTES_MAX ? E_LIMIT : E_OK;
+    r->pending += piece.n;
+    if (r->pending > KUBE_EVENT_BYTES_MAX) {
+        return E_LIMIT;
+    }
+    if (r->pending <= HOLD_FROM) {
+        return json_reader_feed(r->json, piece);
+    }
+    buf_add_str(&r->held, piece);
+    if (r->held.bad) {
+        return E_NOMEM;
+    }
+    return r->held.n >= r->pending / 4 || has_end(r, piece) ? feed_held(r) : E_OK;
 }
 
 enum err kube_reader_end(struct kube_reader *r)
@@ -168,6 +199,7 @@ enum err kube_reader_end(struct kube_reader *r)
     if (r->body == KUBE_BODY_WATCH && r->is_empty) {
         return E_OK; /* nothing happened while it lasted */
     }
+    TRY(feed_held(r));
     TRY(json_reader_end(r->json));
     return r->is_complete ? E_OK : E_PROTO;
 }

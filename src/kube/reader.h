@@ -36,8 +36,8 @@ typedef enum err kube_entry_fn(void *arg, const struct kube_entry *entry);
 enum err kube_reader_new(enum kube_body body, kube_entry_fn *fn, void *arg,
                          struct kube_reader **ret);
 void kube_reader_free(struct kube_reader *r); /* r may be NULL; not from inside fn */
-/* Errors: E_PROTO (not what the API writes), E_LIMIT (KUBE_EVENT_BYTES_MAX, about), E_NOMEM, what
- * fn returns. After one only kube_reader_free() may follow. */
+/* Errors: E_PROTO (not what the API writes), E_LIMIT (KUBE_EVENT_BYTES_MAX, counted in pieces),
+ * E_NOMEM, what fn returns. After one only kube_reader_free() may follow. */
 enum err kube_reader_feed(struct kube_reader *r, struct str piece);
 /* The body ended. Errors: as above; E_PROTO also when it was cut in the middle. */
 enum err kube_reader_end(struct kube_reader *r);

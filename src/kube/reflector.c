@@ -38,6 +38,7 @@ struct kube_reflector {
     struct arena memory;
     struct str path, label_selector, field_selector, name;
     uint32_t page_n;
+    usec_t silence;
 
     enum step step;
     struct kube_call *call; /* of the step; NULL: waiting */
@@ -52,7 +53,7 @@ struct kube_reflector {
     struct buf next;                      /* token to continue the list with */
     bool is_unpaged;                      /* a token expired: the whole list at once */
     bool is_token_new;                    /* a 401 was answered with another try */
-    bool has_told; /* something about the object by name since its watch stands */
+    bool has_told;   /* something about the object by name since its watch stands */
     uint32_t status; /* of the last failure; 0: none, or it works */
     bool is_synced;
     bool is_unwell; /* and the owner was told so */
@@ -358,9 +359,11 @@ static enum err call_url(struct kube_reflector *r, const struct way *way, const 
         return E_NOMEM;
     }
     TRY(kube_reader_new(way->body, way->on_entry, r, reader));
-    return kube_call_start(
-        r->client, &(struct kube_request){.path = buf_str(url), .is_stream = way->is_stream},
-        way->events, r, call);
+    return kube_call_start(r->client,
+                           &(struct kube_request){.path = buf_str(url),
+                                                  .is_stream = way->is_stream,
+                                                  .timeout = way->is_stream ? r->silence : 0},
+                           way->events, r, call);
 }
 
 /* Feeds a reader. E_CLOSED: an entry has seen to what comes next, or the owner closed us. */
@@ -773,6 +776,7 @@ enum err kube_reflector_open(const struct kube_reflector_options *options,
     r->events = options->events;
     r->arg = options->arg;
     r->page_n = options->page_n > 0 ? options->page_n : KUBE_PAGE_N;
+    r->silence = options->silence;
     arena_init(&r->memory, TEXT_BYTES_MAX);
     buf_init(&r->next, KUBE_CONTINUE_BYTES_MAX);
     if (!copy_options(r, options)) {

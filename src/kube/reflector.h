@@ -44,6 +44,7 @@ struct kube_reflector_options {
                         field selector from now on, and fetched with GET once the watch stands,
                         which tells that it is not there; empty = all of path */
     uint32_t page_n; /* objects in a page; 0: KUBE_PAGE_N */
+    usec_t silence;  /* of a watch that ends it; 0: TIMEOUT_KUBE_SILENCE */
     const struct kube_reflector_events *events; /* borrowed */
     void *arg;
 };

@@ -1,85 +1,99 @@
-/* Follows one resource by a reflector and prints what it is told, a line each; the tests drive it.
+/* Follows resources, each by a reflector of its own, and prints what they tell, a line each; the
+ * tests drive it.
  *
- *   follow KUBECONFIG PATH [NAME [PAGE]]
+ *   follow KUBECONFIG [name=NAME] [page=OBJECTS] [silence=MILLISECONDS] PATH...
  *
- * Lines: list, object NAMESPACE/NAME VERSION, listed, gone NAMESPACE/NAME VERSION, batch,
- * well, unwell WHY. A line on its standard input is answered with "counters {...}" in JSON; its end
- * ends the program. */
+ * Lines begin with the number of the path, from 0: list, object NAMESPACE/NAME VERSION, listed,
+ * gone NAMESPACE/NAME VERSION, batch, well, unwell WHY. A line on its standard input is answered
+ * with a line of JSON for each path; its end ends the program. */
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/limits.h"
+#include "base/mem.h"
 #include "document/json_write.h"
 #include "kube/reflector.h"
+
+struct follow;
+
+struct followed {
+    struct follow *follow;
+    struct kube_reflector *reflector;
+    size_t number;
+};
 
 struct follow {
     struct loop *loop;
     struct kube_client *client;
-    struct kube_reflector *reflector;
+    struct followed *followed;
+    size_t n;
     struct watch input;
+    struct str name;
+    uint64_t page_n, silence_ms;
 };
 
-static void print_object(const char *what, const struct tree_node *object)
+static void print(const void *arg, const char *what)
 {
+    const struct followed *f = arg;
+    (void)printf("%zu %s\n", f->number, what);
+}
+
+static void print_object(const void *arg, const char *what, const struct tree_node *object)
+{
+    const struct followed *f = arg;
     const struct tree_node *metadata = tree_get(object, STR("metadata"));
     struct str space = tree_get_string(metadata, STR("namespace"));
     struct str name = tree_get_string(metadata, STR("name"));
     struct str version = tree_get_string(metadata, STR("resourceVersion"));
-    (void)printf("%s %.*s/%.*s %.*s\n", what, STR_ARG(space), STR_ARG(name), STR_ARG(version));
+    (void)printf("%zu %s %.*s/%.*s %.*s\n", f->number, what, STR_ARG(space), STR_ARG(name),
+                 STR_ARG(version));
 }
 
 static void on_list(void *arg)
 {
-    (void)arg;
-    (void)puts("list");
+    print(arg, "list");
 }
 
 static void on_object(void *arg, const struct tree_node *object)
 {
-    (void)arg;
-    print_object("object", object);
+    print_object(arg, "object", object);
 }
 
 static void on_listed(void *arg)
 {
-    (void)arg;
-    (void)puts("listed");
+    print(arg, "listed");
 }
 
 static void on_gone(void *arg, const struct tree_node *object)
 {
-    (void)arg;
-    print_object("gone", object);
+    print_object(arg, "gone", object);
 }
 
 static void on_batch(void *arg)
 {
-    (void)arg;
-    (void)puts("batch");
+    print(arg, "batch");
     (void)fflush(stdout);
 }
 
 static void on_health(void *arg, bool is_ok, struct str why)
 {
-    (void)arg;
-    (void)printf("%s%s%.*s\n", is_ok ? "well" : "unwell", is_ok ? "" : " ", STR_ARG(why));
+    const struct followed *f = arg;
+    (void)printf("%zu %s%s%.*s\n", f->number, is_ok ? "well" : "unwell", is_ok ? "" : " ",
+                 STR_ARG(why));
     (void)fflush(stdout);
 }
 
 static const struct kube_reflector_events events = {on_list, on_object, on_listed,
                                                     on_gone, on_batch,  on_health};
 
-static void print_counters(const struct follow *f)
+static void print_counters(const struct followed *f)
 {
     const struct kube_reflector_counters *r = kube_reflector_counters(f->reflector);
-    const struct kube_counters *c = kube_client_counters(f->client);
-    struct rusage usage;
+    const struct kube_counters *c = kube_client_counters(f->follow->client);
     struct buf b;
-    (void)getrusage(RUSAGE_SELF, &usage);
     buf_init(&b, 4096);
     struct json j = json_make(&b, false);
     json_object(&j);
@@ -98,10 +112,9 @@ static void print_counters(const struct follow *f)
     json_name_u64(&j, "throttled", c->throttled);
     json_name_bool(&j, "is_synced", kube_reflector_is_synced(f->reflector));
     json_name_bool(&j, "is_healthy", kube_reflector_is_healthy(f->reflector));
-    json_name_u64(&j, "max_rss_kb", (uint64_t)usage.ru_maxrss);
     json_end_object(&j);
     json_finish(&j);
-    (void)printf("counters %.*s", STR_ARG(buf_str(&b)));
+    (void)printf("%zu counters %.*s", f->number, STR_ARG(buf_str(&b)));
     (void)fflush(stdout);
     buf_fini(&b);
 }
@@ -115,7 +128,9 @@ static void on_input(struct watch *w, uint32_t happened)
         loop_stop(f->loop);
         return;
     }
-    print_counters(f);
+    for (size_t i = 0; i < f->n; i++) {
+        print_counters(&f->followed[i]);
+    }
 }
 
 static void on_diag(void *arg, const struct diag *d)
@@ -128,25 +143,57 @@ static void on_diag(void *arg, const struct diag *d)
     buf_fini(&b);
 }
 
-static enum err follow(struct follow *f, int argc, char **argv)
+static enum err follow_one(struct follow *f, struct str path)
 {
-    uint64_t page_n = 0;
-    struct kube_reflector_options options = {
-        .client = f->client,
-        .path = str_from_cstr(argv[2]),
-        .name = str_from_cstr(argc > 3 ? argv[3] : NULL),
-        .events = &events,
-        .arg = f,
-    };
-    if (argc > 4 && !str_to_u64(str_from_cstr(argv[4]), UINT32_MAX, &page_n)) {
-        return E_PROTO;
+    struct followed *one = &f->followed[f->n];
+    *one = (struct followed){.follow = f, .number = f->n};
+    TRY(kube_reflector_open(
+        &(struct kube_reflector_options){
+            .client = f->client,
+            .path = path,
+            .name = f->name,
+            .page_n = (uint32_t)f->page_n,
+            .silence = f->silence_ms * USEC_PER_MS,
+            .events = &events,
+            .arg = one,
+        },
+        &one->reflector));
+    f->n++;
+    return E_OK;
+}
+
+static enum err take_argument(struct follow *f, struct str argument)
+{
+    struct str name, value;
+    if (argument.p[0] == '/') {
+        return follow_one(f, argument);
     }
-    options.page_n = (uint32_t)page_n;
-    TRY(loop_watch_level(f->loop, &f->input, STDIN_FILENO, EPOLLIN, on_input));
-    TRY(kube_reflector_open(&options, &f->reflector));
-    enum err e = loop_run(f->loop);
-    kube_reflector_close(f->reflector);
-    loop_unwatch(f->loop, &f->input);
+    (void)str_cut(argument, '=', &name, &value);
+    if (str_eq(name, STR("name"))) {
+        f->name = value;
+        return E_OK;
+    }
+    uint64_t *number = str_eq(name, STR("page"))      ? &f->page_n
+                       : str_eq(name, STR("silence")) ? &f->silence_ms
+                                                      : NULL;
+    return number != NULL && str_to_u64(value, UINT32_MAX, number) ? E_OK : E_PROTO;
+}
+
+static enum err follow_all(struct follow *f, int argc, char **argv)
+{
+    enum err e = loop_watch_level(f->loop, &f->input, STDIN_FILENO, EPOLLIN, on_input);
+    f->followed = mem_calloc((size_t)argc, sizeof(*f->followed));
+    e = f->followed == NULL ? E_NOMEM : e;
+    for (int i = 2; e == E_OK && i < argc; i++) {
+        e = take_argument(f, str_from_cstr(argv[i]));
+    }
+    if (e == E_OK) {
+        e = loop_run(f->loop);
+    }
+    for (size_t i = 0; i < f->n; i++) {
+        kube_reflector_close(f->followed[i].reflector);
+    }
+    mem_free(f->followed);
     return e;
 }
 
@@ -156,7 +203,7 @@ static enum err connect_and_follow(struct follow *f, const struct kube_config *c
     TRY(loop_new(&f->loop));
     enum err e = kube_client_new(f->loop, config, &f->client);
     if (e == E_OK) {
-        e = follow(f, argc, argv);
+        e = follow_all(f, argc, argv);
     }
     kube_client_free(f->client);
     loop_free(f->loop);
@@ -168,7 +215,8 @@ int main(int argc, char **argv)
     struct follow f = {0};
     struct kube_config *config = NULL;
     if (argc < 3) {
-        (void)fputs("usage: follow KUBECONFIG PATH [NAME [PAGE]]\n", stderr);
+        (void)fputs("usage: follow KUBECONFIG [name=NAME] [page=OBJECTS] [silence=MS] PATH...\n",
+                    stderr);
         return 2;
     }
     (void)signal(SIGPIPE, SIG_IGN);
