@@ -54,6 +54,16 @@ def tree(pid):
     return pids
 
 
+def wait_new_child(pid, before, seconds):
+    """Until pid has a descendant that is not in before; False when the time is over."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if set(tree(pid)) - set(before):
+            return True
+        time.sleep(0.002)
+    return False
+
+
 def cpu_ns(pids):
     """Nanoseconds on a processor, user and system, over all threads of pids."""
     total = 0
@@ -130,6 +140,12 @@ def wrk_start(port, path, connections, seconds, host="bench.local", script=None,
         argv += ["-s", script]
     return subprocess.Popen(argv + [f"http://127.0.0.1:{port}{path}"], stdout=subprocess.PIPE,
                             stderr=subprocess.DEVNULL, text=True)
+
+
+def wrk_end(process):
+    """Before its time: it prints what it has."""
+    process.send_signal(signal.SIGINT)
+    return wrk_result(process, 30)
 
 
 def wrk(port, path, connections, seconds, host="bench.local", script=None, fields=()):

@@ -1,17 +1,17 @@
-"""The proxies that are compared, each with one worker on one core, keep-alive on both sides, the same
+"""The proxies that are compared, each with one worker (two to hold many connections) on one core, keep-alive on both sides, the same
 forwarded fields, one backend. Variants: an access log in a file, and many hosts instead of one."""
 import os
 import signal
 import tempfile
 
-from lib import BUILD, PROXY_CORE, Process, free_port
+from lib import BUILD, PROXY_CORE, Process, free_port, wait_new_child
 
 NGINX_PROXY = """
-worker_processes 1;
+worker_processes {workers};
 pid {dir}/nginx-proxy.pid;
 error_log {dir}/nginx-proxy.err;
 daemon off;
-events {{ worker_connections 20480; }}
+events {{ worker_connections 20480; accept_mutex {mutex}; }}
 http {{
     access_log {log};
     keepalive_requests 1000000000;
@@ -127,10 +127,22 @@ def name_of(n):
     return "bench.local" if n == 0 else f"app-{n}.example.com"
 
 
-def nginx_config(work, port, backend_port, hosts=1, log=False, endpoints=1):
+def reload(process, number):
+    """A reload is done when the next worker is there. HAProxy loses a signal that comes when it has
+    just been started anew: it is sent again."""
+    before = process.pids()
+    for _ in range(50):
+        os.kill(process.pid, number)
+        if wait_new_child(process.pid, before, 0.1):
+            return True
+    return False
+
+
+def nginx_config(work, port, backend_port, workers=1, hosts=1, log=False, endpoints=1):
     servers = " ".join(f"server 127.0.0.{n + 1}:{backend_port};" for n in range(endpoints))
     return write(f"{work}/nginx.conf", NGINX_PROXY.format(
-        dir=work, servers=servers, log=f"{work}/nginx-access.log" if log else "off",
+        dir=work, workers=workers, mutex="on" if workers > 1 else "off", # on: they share alike
+        servers=servers, log=f"{work}/nginx-access.log" if log else "off",
         hosts="".join(NGINX_HOST.format(port=port, name=name_of(n), options=" backlog=4096" if n == 0 else "")
                       for n in range(hosts))))
 
@@ -142,7 +154,7 @@ def nginx(work, backend_port, **variant):
 
     def reconfigure(endpoints):
         nginx_config(work, port, backend_port, endpoints=endpoints)
-        os.kill(process.pid, signal.SIGHUP)
+        return reload(process, signal.SIGHUP)
     process.reconfigure = reconfigure
     return process, port
 
@@ -166,7 +178,7 @@ def haproxy(work, backend_port, **variant):
 
     def reconfigure(endpoints):
         haproxy_config(work, port, backend_port, endpoints=endpoints)
-        os.kill(process.pid, signal.SIGUSR2)
+        return reload(process, signal.SIGUSR2)
     process.reconfigure = reconfigure
     return process, port
 
@@ -234,13 +246,18 @@ def lintel(work, backend_port, manifests=None, workers=1, hosts=1, log=False, en
                         for n in range(first, min(hosts, first + 100))))
     argv = [f"{BUILD}/lintel", "run", "--manifests", manifests, "--bind-address", "127.0.0.1",
             "--http-port", str(port), "--healthz-port", str(health), "--workers", str(workers),
-            "--keep-alive-requests", "1000000000", "--max-worker-connections", "30000",
+            "--keep-alive-requests", "1000000000",
+            "--max-worker-connections", str(30_000 // workers),
             "--access-log", "text" if log else "off"]
     if log:
         argv += ["--access-log-file", f"{work}/lintel-access.log"]
     process = Process(argv, PROXY_CORE, f"{work}/lintel.log")
     process.health = health
-    process.reconfigure = lambda endpoints: slice_put(manifests, backend_port, endpoints)
+
+    def reconfigure(endpoints):
+        slice_put(manifests, backend_port, endpoints)
+        return True
+    process.reconfigure = reconfigure
     return process, port
 
 
