@@ -1,8 +1,12 @@
 """Pods, as our kubelet makes them of processes: what Lintel's manifests and tests rely on."""
 import http.client
+import json
+
+import pytest
 
 from lib.process import is_alive
-from e2e.lib.objects import backends, container, plain, pod, pod_template
+from e2e.lib.objects import READY, backends, container, plain, pod, pod_template
+from e2e.lib.sandbox import NODE_ADDRESSES
 
 
 def start_web(cluster, namespace):
@@ -103,23 +107,38 @@ def test_jobs_end(cluster, namespace):
     cluster.wait(lambda: cluster.pod_log(item) == "done\n", "the log")
 
 
+def who_answers(address, port):
+    connection = http.client.HTTPConnection(address, port, timeout=5)
+    try:
+        connection.request("GET", "/")
+        return json.loads(connection.getresponse().read())["pod"]
+    finally:
+        connection.close()
+
+
 def test_daemon_sets_run_on_each_node(cluster, namespace):
-    """With the node's network as well: one of them, as the nodes here share it."""
-    main = container("e2e/backend", env={"PORT": 8099}, ports=[8099],
-                     ready={"tcpSocket": {"port": 8099}, "periodSeconds": 1})
-    daemon_set = plain("DaemonSet", "each", namespace, api="apps/v1", spec={
-        "selector": {"matchLabels": {"app": "each"}}, "template": pod_template("each", main)})
-    cluster.api.apply(daemon_set)
+    """And are reached at a port of it."""
+    main = container("e2e/backend", ready=READY, ports=[{"containerPort": 8080, "hostPort": 8080}])
+    cluster.api.apply(plain("DaemonSet", "each", namespace, api="apps/v1", spec={
+        "selector": {"matchLabels": {"app": "each"}}, "template": pod_template("each", main)}))
     pods = cluster.wait_ready(2, namespace, app="each")
     assert {p["spec"]["nodeName"] for p in pods} == {"node-a", "node-b"}
+    for item in pods:
+        assert who_answers(item["status"]["hostIP"], 8080) == item["metadata"]["name"]
     cluster.api.delete("DaemonSet", "each", namespace)
     cluster.wait_ready(0, namespace, app="each")
+    with pytest.raises(ConnectionRefusedError):
+        who_answers(pods[0]["status"]["hostIP"], 8080)
 
+
+def test_a_pod_may_have_the_network_of_its_node(cluster, namespace):
+    main = container("e2e/backend", ready=READY, ports=[8080])
     cluster.api.apply(pod("host", main, namespace=namespace, hostNetwork=True,
                           nodeSelector={"topology.kubernetes.io/zone": "zone-b"}))
     item, = cluster.wait_ready(1, namespace, app="host")
     assert item["spec"]["nodeName"] == "node-b"
-    assert item["status"]["podIP"] == item["status"]["hostIP"] == "172.30.0.12"
+    assert item["status"]["podIP"] == item["status"]["hostIP"] == NODE_ADDRESSES[1]
+    assert who_answers(NODE_ADDRESSES[1], 8080) == "host"
 
 
 def test_a_sick_container_is_restarted(cluster, namespace):

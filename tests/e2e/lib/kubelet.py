@@ -6,7 +6,7 @@ an orderly end. Speaks to the API server as an administrator.
     SIGHUP                                        refresh volumes and tokens of all Pods now
 
 A thread per Pod looks at what changed and reports; a thread per container waits for its process; a
-thread per probe asks. Not there: logs and exec through the API, cgroups, host ports, DNS.
+thread per probe asks. Not there: logs and exec through the API, cgroups, DNS.
 """
 import datetime
 import itertools
@@ -22,8 +22,9 @@ import traceback
 
 from .api import STRATEGIC, Api, ApiError
 from .container import USUAL
+from .hostports import HostPort
 from .probes import Probe
-from .sandbox import GATEWAY, API_ADDRESS
+from .sandbox import API_ADDRESS, GATEWAY
 from .volumes import MissingError, Volumes, field_of
 
 LEASE_S = 10
@@ -397,6 +398,7 @@ class Pod(threading.Thread):
                                 for spec in item["spec"].get("initContainers", [])]
         self.containers = [Container(self, spec) for spec in item["spec"]["containers"]]
         self.is_initialized = not self.init_containers
+        self.host_ports = []
         self.reported = None
         self.transitions = {}       # type of a condition -> (status, since)
 
@@ -451,6 +453,7 @@ class Pod(threading.Thread):
         else:
             self.address = self.kubelet.network.take()
             self.kubelet.network.open(self.address)
+            self._open_host_ports()
         self._set_up_volumes()
         for container in self.init_containers:
             if not self._run_init(container):
@@ -463,6 +466,17 @@ class Pod(threading.Thread):
         while not self.leaving.is_set():
             self.report()
             self.wait_for_change()
+
+    def _open_host_ports(self):
+        """A port that is another Pod's is waited for: a real scheduler would have done that."""
+        for port in (p for c in self.containers for p in c.spec.get("ports", []) if "hostPort" in p):
+            while not self.leaving.is_set():
+                try:
+                    self.host_ports.append(HostPort(self.node["address"], port["hostPort"],
+                                                    self.address, port["containerPort"]))
+                    break
+                except OSError:
+                    self.leaving.wait(RETRY_S)
 
     def _set_up_volumes(self):
         while not self.leaving.is_set():
@@ -506,6 +520,8 @@ class Pod(threading.Thread):
         for container in running:
             container.join()
         self.report()
+        for host_port in self.host_ports:
+            host_port.close()
         if self.address and not self.is_on_host:
             self.kubelet.network.close(self.address)
         meta = self.item["metadata"]
