@@ -24,6 +24,7 @@ struct loading {
     diag_fn *on_diag;
     void *arg;
     bool has_document;
+    enum err result; /* of the document: yaml_parse() takes E_PROTO for told and done with */
 };
 
 /* ---- telling ---- */
@@ -354,19 +355,20 @@ static enum err on_document(void *arg, const struct tree_node *root)
     }
     l->has_document = true;
     if (root->kind != TREE_MAPPING) {
-        return tell(l, &(struct diag){.reason = DIAG_MalformedDocument,
-                                      .what = STR("is not a kubeconfig"),
-                                      .why = STR("a kubeconfig is a mapping of lists"),
-                                      .mend = STR("`kubectl config view --raw` writes one")});
+        return l->result =
+                   tell(l, &(struct diag){.reason = DIAG_MalformedDocument,
+                                          .what = STR("is not a kubeconfig"),
+                                          .why = STR("a kubeconfig is a mapping of lists"),
+                                          .mend = STR("`kubectl config view --raw` writes one")});
     }
-    return take_context(l, root);
+    return l->result = take_context(l, root);
 }
 
 static void on_yaml_diag(void *arg, const struct diag *d)
 {
     struct loading *l = arg;
-    l->has_document = true; /* a broken one */
-    (void)tell(l, d);       /* kube_config_load() sees that there is no server */
+    l->has_document = true;
+    l->result = tell(l, d);
 }
 
 /* ---- loading ---- */
@@ -394,11 +396,8 @@ static struct str folder_of(struct str file)
 static enum err parse(struct loading *l, struct str content)
 {
     TRY(yaml_parse(content, &(struct tree_sink){l, on_document, on_yaml_diag}));
-    if (l->config->server != NULL) {
-        return E_OK;
-    }
     if (l->has_document) {
-        return E_PROTO; /* told */
+        return l->result;
     }
     return tell(l, &(struct diag){.reason = DIAG_MalformedDocument,
                                   .what = STR("is empty"),
@@ -511,8 +510,9 @@ static enum err pod_namespace(struct loading *l)
     if (e != E_OK) {
         return e;
     }
-    bool is_ok =
-        arena_str(&l->config->arena, str_trim((struct str){content->bytes, content->n}), &copy);
+    struct str name, rest;
+    (void)str_cut((struct str){content->bytes, content->n}, '\n', &name, &rest);
+    bool is_ok = arena_str(&l->config->arena, name, &copy);
     blob_unref(content);
     if (!is_ok) {
         return E_NOMEM;
