@@ -167,7 +167,7 @@ def rights_told():
 CONDITIONS = {
     "deployment": {"always", "cluster-wide"},
     "webhook": {"always", "cluster-wide", "webhook"},
-    "daemonset": {"always", "cluster-wide", "node addresses"},
+    "daemonset": {"always", "cluster-wide"},
     "namespaced": {"always"},
 }
 

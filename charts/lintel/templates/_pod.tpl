@@ -1,5 +1,5 @@
 {{/* What a pod may do. A port below 1024 needs root to bind it; the workers, which face clients, give
-up root and everything with it, for which the supervisor needs the other three. */}}
+up root and everything with it, for which they and the supervisor need the other four. */}}
 {{- define "lintel.isPrivilegedPort" -}}
 {{- if lt (int (include "lintel.httpPort" .)) 1024 -}}yes{{- end -}}
 {{- end -}}
@@ -32,7 +32,7 @@ readOnlyRootFilesystem: true
 capabilities:
   drop: [ALL]
 {{- if include "lintel.isPrivilegedPort" . }}
-  add: [NET_BIND_SERVICE, SETUID, SETGID, KILL]
+  add: [NET_BIND_SERVICE, SETUID, SETGID, SETPCAP, KILL]
 {{- end }}
 {{- end -}}
 
