@@ -312,6 +312,7 @@ void metrics_emit(struct buf *out, const struct metrics_input *in)
     emit_reasons(out, in->stats);
     emit_processes(out, in->stats);
     emit_configuration(out, in);
+    metrics_api_emit(out, in);
     emit_objects(out, in);
     emit_diagnostics(out, in);
     metrics_totals_emit(out, in->stats);

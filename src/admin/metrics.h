@@ -12,6 +12,22 @@ struct metrics_identity {
     struct str class_name, namespace_name, pod;
 };
 
+struct metrics_resource { /* of a Kubernetes API server that is followed */
+    const char *name;     /* "ingresses" */
+    bool is_healthy;
+    uint64_t objects, lists, watches, relists, failures;
+    usec_t silence;
+};
+
+enum { METRICS_RESOURCES_MAX = 8 };
+
+struct metrics_api { /* resource_n 0: objects come from elsewhere */
+    struct metrics_resource resources[METRICS_RESOURCES_MAX];
+    size_t resource_n;
+    uint64_t calls, failed_status, failed_transport, throttled, connects, bytes;
+    uint64_t polled_n;
+};
+
 /* What the controller knows besides the stats area. */
 struct metrics_input {
     const struct stats_area *stats;
@@ -28,6 +44,8 @@ struct metrics_input {
     uint64_t snapshot_bytes, snapshot_segments;
     uint64_t files, file_reads;
     uint64_t names, names_unresolved; /* of ExternalName Services */
+    usec_t saved_age;                 /* of the snapshot file while that is served */
+    struct metrics_api api;
 };
 
 /* Adds all metrics but those of the routes (metrics_series.h): their number does not grow with the

@@ -10,6 +10,8 @@ void metrics_seconds(struct buf *out, usec_t value);
 /* ingress-nginx's labels of every series into w, with a comma behind each. Cut when there is no
  * room: they come from our own environment and options. */
 void metrics_constant_labels(struct wr *w, const struct metrics_identity *identity);
+/* Where the objects come from, and how old they are: metrics_api.c. */
+void metrics_api_emit(struct buf *out, const struct metrics_input *in);
 /* ingress-nginx's metrics that are not about routes: metrics_nginx.c. */
 void metrics_nginx_emit(struct buf *out, const struct metrics_input *in);
 

@@ -19,6 +19,35 @@ static void count_resolution(void *arg, const struct object *o)
     in->names_unresolved += r->address_n == 0;
 }
 
+static void view_api(const struct pipeline *p, struct metrics_api *ret)
+{
+    const struct kube_counters *c = kube_client_counters(p->client);
+    for (int i = 0; i < API_RESOURCES_N; i++) {
+        struct api_figures f;
+        api_figures(p->api, (enum api_resource)i, &f);
+        must(ret->resource_n < METRICS_RESOURCES_MAX);
+        if (f.is_followed) {
+            ret->resources[ret->resource_n++] = (struct metrics_resource){
+                .name = f.resource,
+                .is_healthy = f.is_healthy,
+                .objects = f.objects,
+                .lists = f.lists,
+                .watches = f.watches,
+                .relists = f.relists,
+                .failures = f.failures,
+                .silence = f.silence,
+            };
+        }
+    }
+    ret->calls = c->calls;
+    ret->failed_status = c->failed_status;
+    ret->failed_transport = c->failed_transport;
+    ret->throttled = c->throttled;
+    ret->connects = c->connects;
+    ret->bytes = c->received_bytes;
+    ret->polled_n = api_polled_n(p->api);
+}
+
 static void view_metrics(void *arg, struct metrics_input *in)
 {
     struct pipeline *p = arg;
@@ -40,6 +69,10 @@ static void view_metrics(void *arg, struct metrics_input *in)
     };
     publish_figures(p->publish, &segments, &in->snapshot_bytes);
     in->snapshot_segments = segments;
+    in->saved_age = p->has_whole ? 0 : saved_age(&p->saved);
+    if (p->api != NULL) {
+        view_api(p, &in->api);
+    }
     if (p->directory != NULL) {
         in->files = directory_file_n(p->directory);
         in->file_reads = directory_read_n(p->directory);

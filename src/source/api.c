@@ -277,7 +277,7 @@ static void on_node_done(struct fetch *fetch, enum fetch_result result, struct s
         return;
     case FETCH_MISSING:
     case FETCH_REFUSED:
-        log_line(LOG_WARN,
+        log_line(a->options.namespace_name.n > 0 ? LOG_INFO : LOG_WARN, /* a Role cannot allow it */
                  "our Node cannot be read, so its zone is unknown; hints of EndpointSlices for "
                  "zones are not used node=%.*s why=\"%.*s\"",
                  STR_ARG(a->options.node_name), STR_ARG(why));
