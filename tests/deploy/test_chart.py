@@ -132,6 +132,18 @@ def test_one_namespace_needs_nothing_of_the_cluster():
     assert {each["metadata"]["namespace"] for each in objects_of("namespaced")} == {"lintel"}
 
 
+def test_one_namespace_is_renamed_as_the_documentation_says():
+    assert "sed 's/namespace: lintel$/namespace: NAME/' deploy/namespaced.yaml" in read(
+        "docs/install.md")
+    text = re.sub("namespace: lintel$", "namespace: team-a", read("deploy/namespaced.yaml"),
+                  flags=re.MULTILINE)
+    assert "namespace: lintel" not in text
+    arguments = find(list(yaml.safe_load_all(text)), "Deployment")[0]["spec"]["template"]["spec"][
+        "containers"][0]["args"]
+    assert "--watch-namespace=$(POD_NAMESPACE)" in arguments
+    assert "--publish-service=$(POD_NAMESPACE)/lintel" in arguments
+
+
 # ---- roles ----
 
 def rights_of(variant):

@@ -3,6 +3,7 @@
 {{- $c := .Values.controller -}}
 {{- $name := include "lintel.fullname" . -}}
 {{- $webhook := $c.admissionWebhooks -}}
+{{- $own := include "lintel.namespace" . -}}
 - --http-port={{ include "lintel.httpPort" . }}
 - --snapshot-file=/var/lib/lintel/snapshot
 - --shutdown-grace-period={{ $c.shutdownGracePeriodSeconds }}s
@@ -16,7 +17,7 @@
 - --watch-ingress-without-class
 {{- end }}
 {{- with include "lintel.watchNamespace" . }}
-- --watch-namespace={{ . }}
+- --watch-namespace={{ eq . $own | ternary "$(POD_NAMESPACE)" . }}
 {{- end }}
 {{- if and $c.scope.enabled $c.scope.namespaceSelector }}
 - --watch-namespace-selector={{ $c.scope.namespaceSelector }}
@@ -28,7 +29,7 @@
 - --publish-status-address={{ . }}
 {{- end }}
 {{- with include "lintel.publishService" . }}
-- --publish-service={{ . }}
+- --publish-service={{ hasPrefix (printf "%s/" $own) . | ternary (trimPrefix $own . | printf "$(POD_NAMESPACE)%s") . }}
 {{- end }}
 {{- if $c.reportNodeInternalIp }}
 - --report-node-internal-ip-address
