@@ -132,10 +132,12 @@ spec:
           valueFrom:
             fieldRef:
               fieldPath: metadata.namespace
+        {{- if not .Values.rbac.scope }}{{/* else nodes may not be read */}}
         - name: NODE_NAME
           valueFrom:
             fieldRef:
               fieldPath: spec.nodeName
+        {{- end }}
         {{- with $c.extraEnvs }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
