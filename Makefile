@@ -81,6 +81,10 @@ chart:  ## lint charts/lintel and write what follows from it: deploy/*.yaml, doc
 	@scripts/install-deps chart
 	@$(PYTHON) scripts/chart
 
+bench-cluster: build  ## the same through a real API server (needs Go)
+	@scripts/install-deps build bench
+	@LINTEL_BUILD=$(BUILD) bench/cluster
+
 install: build  ## into PREFIX (/usr/local); DESTDIR is heeded
 	@meson configure $(BUILD) -Dprefix=$(PREFIX)
 	@meson install -C $(BUILD)

@@ -261,6 +261,7 @@ static void a_post_that_was_received_is_not_sent_again(void **state)
  * but never back to the same. */
 static void a_get_moves_on_from_an_endpoint_that_dies(void **state)
 {
+    (void)state;
     static const struct {
         const char *request;
         int endpoints, retries;
