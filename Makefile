@@ -8,7 +8,7 @@ PYTHON       := /usr/bin/python3
 
 .DEFAULT_GOAL := build
 .PHONY: help build run run-check test lint analyze format check-format sanitize fuzz bench \
-        bench-cost bench-scale e2e image chart install clean
+        bench-cost bench-scale bench-cluster e2e image chart install clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r t d; do \
