@@ -11,7 +11,7 @@ PYTHON       := /usr/bin/python3
         bench-cost bench-scale bench-cluster e2e image chart install clean
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r t d; do \
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r t d; do \
 	    printf '  %-14s %s\n' "$$t" "$$d"; done
 
 build:  ## build/lintel and build/lintel-worker
