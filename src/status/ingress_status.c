@@ -18,6 +18,7 @@ struct record {
     uint64_t hash;
     enum want want; /* of the write under way */
     bool is_left;   /* we gave our claim up and the value stayed: it is somebody else's */
+    bool is_lost;   /* it stopped being ours before our eyes: whatever we wrote there goes */
     struct str namespace_name, name; /* in text */
     char text[];
 };
@@ -115,14 +116,18 @@ static bool says(const struct ingress *ingress, const struct published_address *
     return is_same;
 }
 
-static enum want judge(const struct ingress_status *s, const struct ingress *ingress)
+/* r: what is known of it; or NULL. Of one that is not ours nothing but its value tells that we
+ * wrote it, unless we saw it stop being ours. */
+static enum want judge(const struct ingress_status *s, const struct ingress *ingress,
+                       const struct record *r)
 {
     if (!s->addresses.is_known || ingress->object.uid.n == 0) {
         return WANT_NOTHING;
     }
     bool is_said = says(ingress, s->addresses.items, s->addresses.n);
     if (s->is_clearing || !s->options.is_ours(s->options.arg, ingress)) {
-        return is_said && ingress->published_n > 0 ? WANT_CLEAR : WANT_NOTHING;
+        bool is_written = is_said || (r != NULL && r->is_lost);
+        return is_written && ingress->published_n > 0 ? WANT_CLEAR : WANT_NOTHING;
     }
     if (s->addresses.n == 0) {
         return ingress->published_n > 0 ? WANT_CLEAR : WANT_NOTHING;
@@ -132,8 +137,8 @@ static enum want judge(const struct ingress_status *s, const struct ingress *ing
 
 static void consider(struct ingress_status *s, const struct ingress *ingress)
 {
-    enum want want = judge(s, ingress);
     struct record *r = record_get(s, key_of(ingress));
+    enum want want = judge(s, ingress, r);
     if (want == WANT_NOTHING) {
         if (r != NULL && r->job.call == NULL) {
             record_drop(s, r);
@@ -209,7 +214,7 @@ static bool make(void *arg, struct line_job *j, struct kube_request *request, st
     struct ingress_status *s = arg;
     struct record *r = container_of(j, struct record, job);
     const struct ingress *ingress = ingress_of(s, r);
-    r->want = ingress == NULL ? WANT_NOTHING : judge(s, ingress);
+    r->want = ingress == NULL ? WANT_NOTHING : judge(s, ingress, r);
     if (r->want == WANT_NOTHING) {
         return false;
     }
@@ -345,6 +350,20 @@ void ingress_status_publish(struct ingress_status *s, struct address_list addres
     look_at_all(s);
 }
 
+static void note_loss(struct ingress_status *s, const struct ingress *old_ingress,
+                      const struct ingress *new_ingress)
+{
+    bool is_now = s->options.is_ours(s->options.arg, new_ingress);
+    bool is_lost = !is_now && s->options.is_ours(s->options.arg, old_ingress);
+    struct record *r = record_get(s, key_of(new_ingress));
+    if (r == NULL && is_lost) {
+        r = record_make(s, key_of(new_ingress));
+    }
+    if (r != NULL && (is_lost || is_now)) {
+        r->is_lost = is_lost;
+    }
+}
+
 void ingress_status_on_change(struct ingress_status *s, const struct ingress *old_ingress,
                               const struct ingress *new_ingress)
 {
@@ -356,7 +375,10 @@ void ingress_status_on_change(struct ingress_status *s, const struct ingress *ol
                     !str_eq(old_ingress->object.uid, new_ingress->object.uid) ||
                     !says(old_ingress, new_ingress->published, new_ingress->published_n);
     if (r != NULL && is_other) {
-        r->is_left = false;
+        r->is_left = r->is_lost = false;
+    }
+    if (old_ingress != NULL && new_ingress != NULL && !is_other) {
+        note_loss(s, old_ingress, new_ingress);
     }
     if (new_ingress != NULL) {
         consider(s, new_ingress);

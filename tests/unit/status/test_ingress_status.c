@@ -247,6 +247,27 @@ static void taken_out_when_it_stops_being_ours(void **state)
     bench_fini(&b);
 }
 
+/* Its addresses are those of before: that we saw it stop being ours is enough. */
+static void taken_out_whatever_it_says(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b);
+    b.applies = false;
+    put(&b, "a", "lintel", "u1", OTHER);
+    put(&b, "b", "nginx", "u2", OTHER);
+    start(&b);
+    put(&b, "a", "nginx", "u1", OTHER);
+    put(&b, "b", "nginx2", "u2", OTHER);
+    expect_calls(&b, 1, USEC_PER_SEC);
+    assert_string_equal(b.body, HEAD "}");
+    expect_calls(&b, 0, 3 * STATUS_REFRESH); /* once is enough */
+    put(&b, "a", "lintel", "u1", OTHER);
+    expect_calls(&b, 1, USEC_PER_SEC);
+    assert_true(has_text(str_from_cstr(b.body), "192.0.2.1"));
+    bench_fini(&b);
+}
+
 /* A controller behind the same load balancer: giving up a claim that we never had changes nothing,
  * and is done once. */
 static void the_same_address_of_another_stays(void **state)
@@ -533,6 +554,7 @@ int main(void)
         cmocka_unit_test(nothing_while_off_or_unknown),
         cmocka_unit_test(no_uid_no_write),
         cmocka_unit_test(taken_out_when_it_stops_being_ours),
+        cmocka_unit_test(taken_out_whatever_it_says),
         cmocka_unit_test(the_same_address_of_another_stays),
         cmocka_unit_test(a_class_decides_for_all),
         cmocka_unit_test(no_address_left),
