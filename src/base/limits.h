@@ -87,6 +87,17 @@ enum limit {
     EVENTS_BURST = 100,                /* on all objects together */
     EVENT_NOTE_BYTES_MAX = 1024,       /* of the API */
 
+    /* admission webhook */
+    ADMISSION_BODY_BYTES_MAX = (3 << 20) + (64 << 10), /* old and new object, what is around them */
+    ADMISSION_VALUES_MAX = 500 * 1000,                 /* in a review */
+    ADMISSION_ERRORS_MAX = 64,                         /* told in one answer */
+    ADMISSION_WARNINGS_MAX = 15,
+    ADMISSION_WARNING_BYTES_MAX = 256, /* what API servers pass on whole */
+    ADMISSION_CONNECTIONS_MAX = 256,
+    ADMISSION_MEMORY_MAX = 64 << 20, /* bodies that are not whole yet */
+    ADMISSION_NAMES_MAX = 32,        /* of its own certificate */
+    ADMISSION_AUTHORITIES_MAX = 4,   /* in one caBundle */
+
     /* admin port */
     ADMIN_CONNECTIONS_MAX = 64,
     ADMIN_MEMORY_MAX = 64 << 20,
@@ -105,6 +116,17 @@ enum limit {
 #define TIMEOUT_DRAIN            (240 * USEC_PER_SEC) /* in-flight requests after SIGTERM */
 #define TIMEOUT_CONTROLLER_EXIT  (5 * USEC_PER_SEC)   /* from its drain message to SIGKILL */
 #define TIMEOUT_DRAIN_MARGIN     (5 * USEC_PER_SEC)   /* for workers, past grace and drain time */
+
+#define TIMEOUT_ADMISSION_RECEIVE (10 * USEC_PER_SEC) /* handshake, head, between reads or writes  \
+                                                       */
+#define TIMEOUT_ADMISSION_IDLE (180 * USEC_PER_SEC)   /* longer than API servers keep connections */
+#define ADMISSION_FILES_PERIOD (10 * USEC_PER_SEC)    /* looks at the certificate's files */
+#define ADMISSION_RETRY_MIN    (2 * USEC_PER_SEC)     /* a write that failed, then twice that ... */
+#define ADMISSION_RETRY_MAX    (60 * USEC_PER_SEC)    /* ... up to this */
+#define ADMISSION_ECHO         (30 * USEC_PER_SEC)    /* until our own write is seen again */
+/* Between an authority's arrival in the webhook configuration and the use of what it signed. */
+#define ADMISSION_SWITCH (30 * USEC_PER_SEC)
+#define ADMISSION_LIFE_S (90 * 24 * 3600) /* of what Lintel makes itself; renewed at 2/3 of it */
 
 #define SERIES_GONE_MAX      (10 * 60 * USEC_PER_SEC)   /* unused, and the Ingress is gone */
 #define SERIES_IDLE_MAX      (24 * 3600 * USEC_PER_SEC) /* unused by every worker */

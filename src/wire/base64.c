@@ -77,3 +77,19 @@ enum err base64_decode(struct str text, char *out, size_t *ret_n)
     *ret_n = n;
     return E_OK;
 }
+
+void base64_emit(struct buf *out, struct str bytes)
+{
+    static const char alphabet[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for (size_t at = 0; at < bytes.n; at += 3) {
+        struct str group = str_first(str_from(bytes, at), 3);
+        uint32_t bits = 0;
+        for (size_t i = 0; i < 3; i++) {
+            bits = bits << 8 | (i < group.n ? (unsigned char)group.p[i] : 0U);
+        }
+        for (size_t i = 0; i < 4; i++) {
+            buf_add_char(out, i <= group.n ? alphabet[bits >> (18 - 6 * i) & 63U] : '=');
+        }
+    }
+}

@@ -93,6 +93,12 @@ static void every_byte_at_every_length(void **state)
         assert_int_equal(base64_decode((struct str){encoded, encoded_n}, out, &decoded_n), E_OK);
         assert_int_equal(decoded_n, n);
         assert_memory_equal(out, bytes, n);
+        struct buf text;
+        buf_init(&text, sizeof(encoded));
+        base64_emit(&text, str_make((const char *)bytes, n));
+        assert_int_equal(text.n, encoded_n);
+        assert_memory_equal(text.p == NULL ? "" : text.p, encoded, encoded_n);
+        buf_fini(&text);
     }
 }
 
