@@ -117,13 +117,12 @@ enum limit {
 #define TIMEOUT_CONTROLLER_EXIT  (5 * USEC_PER_SEC)   /* from its drain message to SIGKILL */
 #define TIMEOUT_DRAIN_MARGIN     (5 * USEC_PER_SEC)   /* for workers, past grace and drain time */
 
-#define TIMEOUT_ADMISSION_RECEIVE (10 * USEC_PER_SEC) /* handshake, head, between reads or writes  \
-                                                       */
-#define TIMEOUT_ADMISSION_IDLE (180 * USEC_PER_SEC)   /* longer than API servers keep connections */
-#define ADMISSION_FILES_PERIOD (10 * USEC_PER_SEC)    /* looks at the certificate's files */
-#define ADMISSION_RETRY_MIN    (2 * USEC_PER_SEC)     /* a write that failed, then twice that ... */
-#define ADMISSION_RETRY_MAX    (60 * USEC_PER_SEC)    /* ... up to this */
-#define ADMISSION_ECHO         (30 * USEC_PER_SEC)    /* until our own write is seen again */
+#define TIMEOUT_ADMISSION_RECEIVE (10 * USEC_PER_SEC)  /* handshake, head, between two reads */
+#define TIMEOUT_ADMISSION_IDLE    (180 * USEC_PER_SEC) /* longer than API servers keep connections */
+#define ADMISSION_FILES_PERIOD    (10 * USEC_PER_SEC)  /* looks at the certificate's files */
+#define ADMISSION_RETRY_MIN       (2 * USEC_PER_SEC)  /* a write that failed, then twice that ... */
+#define ADMISSION_RETRY_MAX       (60 * USEC_PER_SEC) /* ... up to this */
+#define ADMISSION_ECHO            (30 * USEC_PER_SEC) /* until our own write is seen again */
 /* Between an authority's arrival in the webhook configuration and the use of what it signed. */
 #define ADMISSION_SWITCH (30 * USEC_PER_SEC)
 #define ADMISSION_LIFE_S (90 * 24 * 3600) /* of what Lintel makes itself; renewed at 2/3 of it */
