@@ -1,8 +1,9 @@
 /* The reflector: which call comes next, and what its end means.
  *
- * Each step is a call with a reader for its body. Every failure goes through fail(), which waits;
- * what does not wait is either charged to the client's budget (pages, checks, fetches) or follows a
- * watch that lasted KUBE_WATCH_SHORT at least. So there is no busy loop, whatever a server does.
+ * Each step is a call with a reader for its body. Every failure goes through reflector_fail(),
+ * which waits; what does not wait is either charged to the client's budget (pages, checks, fetches)
+ * or follows a watch that lasted KUBE_WATCH_SHORT at least. So there is no busy loop, whatever a
+ * server does.
  *
  * One object by name: its own resourceVersion may be too old to watch from, as nothing has to have
  * happened to it for a year. So the watch begins without one: the server tells the object, if it is
@@ -13,65 +14,17 @@
  * Source: Kubernetes API concepts, "Efficient detection of changes", "Resource versions". */
 #include "kube/reflector.h"
 
-#include <string.h>
 #include <sys/random.h>
 
-#include "base/buf.h"
 #include "base/hash.h"
-#include "base/limits.h"
 #include "base/mem.h"
-#include "kube/reader.h"
+#include "kube/reflector_priv.h"
 
-enum { URL_BYTES_MAX = 64 * 1024, TEXT_BYTES_MAX = 16 * 1024, WHY_BYTES_MAX = 1024 };
-
-enum step {
-    STEP_LIST,
-    STEP_CHECK, /* is the server's version not behind ours? */
-    STEP_WATCH,
-};
-
-struct kube_reflector {
-    struct kube_client *client;
-    struct loop *loop;
-    const struct kube_reflector_events *events;
-    void *arg;
-    struct arena memory;
-    struct str path, label_selector, field_selector, name;
-    uint32_t page_n;
-    usec_t silence;
-
-    enum step step;
-    struct kube_call *call; /* of the step; NULL: waiting */
-    struct kube_reader *reader;
-    struct kube_call *fetch; /* GET of the object by name, beside its watch */
-    struct kube_reader *fetch_reader;
-    struct timer timer;
-    struct deferred batch;
-
-    char version[KUBE_VERSION_BYTES_MAX]; /* that we are at */
-    size_t version_n;                     /* 0: none */
-    struct buf next;                      /* token to continue the list with */
-    bool is_unpaged;                      /* a token expired: the whole list at once */
-    bool is_token_new;                    /* a 401 was answered with another try */
-    bool has_told;   /* something about the object by name since its watch stands */
-    uint32_t status; /* of the last failure; 0: none, or it works */
-    bool is_synced;
-    bool is_unwell; /* and the owner was told so */
-    uint64_t why;   /* hash of what it was told */
-    bool is_busy;   /* in a callback, which sees to freeing */
-    bool is_closed;
-    unsigned failures;           /* in a row */
-    usec_t opened_at, asked_for; /* of the watch */
-    usec_t lost_at;              /* 0: not lost */
-    uint64_t random;
-    struct kube_reflector_counters counters;
-};
-
-static void begin(struct kube_reflector *r);
+enum { TEXT_BYTES_MAX = 16 * 1024 };
 
 /* ---- small things ---- */
 
-static bool has_name(const struct kube_reflector *r)
+bool reflector_has_name(const struct kube_reflector *r)
 {
     return r->name.n > 0;
 }
@@ -97,7 +50,7 @@ static bool is_behind(struct str version, struct str other)
 }
 
 /* Good enough to spread out clients. */
-static usec_t random_between(struct kube_reflector *r, usec_t min, usec_t max)
+usec_t reflector_random(struct kube_reflector *r, usec_t min, usec_t max)
 {
     r->random = hash_bytes(&r->random, sizeof(r->random));
     return min + r->random % (max - min + 1);
@@ -126,7 +79,7 @@ static void leave(struct kube_reflector *r)
     }
 }
 
-static void stop_calls(struct kube_reflector *r)
+void reflector_stop_calls(struct kube_reflector *r)
 {
     kube_call_cancel(r->call);
     kube_call_cancel(r->fetch);
@@ -158,190 +111,7 @@ static enum err tell_object(struct kube_reflector *r,
     return r->is_closed ? E_CLOSED : E_OK;
 }
 
-static void tell_well(struct kube_reflector *r)
-{
-    r->status = 0;
-    if (r->is_unwell) {
-        r->is_unwell = false;
-        r->events->on_health(r->arg, true, STR_EMPTY);
-    }
-}
-
-/* Not for a watch that was cut once; at once for what trying again will not mend. The same reason
- * is told once. */
-static void tell_unwell(struct kube_reflector *r, struct str why, bool is_lasting)
-{
-    uint64_t hash = hash_str(why);
-    bool is_serious = is_lasting || !r->is_synced || r->failures > 1;
-    if (is_serious && (!r->is_unwell || hash != r->why)) {
-        r->is_unwell = true;
-        r->why = hash;
-        r->events->on_health(r->arg, false, why);
-    }
-}
-
-/* ---- what went wrong ---- */
-
-struct trouble {
-    const char *verb;
-    enum step step;     /* to go on with */
-    bool is_lasting;    /* people have to do something */
-    usec_t retry_after; /* 0: the back-off alone */
-    uint32_t status;
-    struct str text;
-};
-
-/* "cannot watch services (403): ...; ..." */
-static void write_why(const struct kube_reflector *r, const struct trouble *t, struct buf *why)
-{
-    size_t slash = r->path.n;
-    while (slash > 0 && r->path.p[slash - 1] != '/') {
-        slash--;
-    }
-    struct str resource = str_from(r->path, slash);
-    buf_addf(why, "cannot %s %.*s", t->verb, STR_ARG(resource));
-    if (has_name(r)) {
-        buf_addf(why, " %.*s", STR_ARG(r->name));
-    }
-    if (t->status > 0) {
-        buf_addf(why, " (%u)", t->status);
-    }
-    buf_addf(why, ": %.*s", STR_ARG(str_first(t->text, WHY_BYTES_MAX / 2)));
-    if (t->status == 401) {
-        buf_addf(why, "; the API server does not accept the token or certificate");
-    } else if (t->status == 403) {
-        buf_addf(why, "; RBAC must allow the verb %s on %.*s", t->verb, STR_ARG(resource));
-    } else if (t->status == 404) {
-        buf_addf(why, "; the API server does not serve %.*s", STR_ARG(r->path));
-    }
-}
-
-static usec_t backoff(struct kube_reflector *r)
-{
-    unsigned doublings = r->failures < 16 ? r->failures : 16;
-    usec_t most = KUBE_BACKOFF_MIN << doublings;
-    most = most < KUBE_BACKOFF_MAX ? most : KUBE_BACKOFF_MAX;
-    return random_between(r, KUBE_BACKOFF_MIN / 4, most);
-}
-
-static void on_wait_over(struct timer *t)
-{
-    struct kube_reflector *r = container_of(t, struct kube_reflector, timer);
-    enter(r);
-    begin(r);
-    leave(r);
-}
-
-/* Forgets what was under way and tries again later. */
-static void fail(struct kube_reflector *r, const struct trouble *t)
-{
-    struct buf why;
-    usec_t now = loop_now(r->loop);
-    stop_calls(r);
-    r->step = t->step;
-    r->counters.failures++;
-    r->lost_at = r->lost_at > 0 ? r->lost_at : now;
-    usec_t wished = t->retry_after < KUBE_RETRY_AFTER_MAX ? t->retry_after : KUBE_RETRY_AFTER_MAX;
-    loop_arm(r->loop, &r->timer, wished + backoff(r), on_wait_over);
-    r->failures++;
-    buf_init(&why, 2 * WHY_BYTES_MAX);
-    write_why(r, t, &why);
-    r->status = t->status;
-    tell_unwell(r, buf_str(&why), t->is_lasting);
-    buf_fini(&why);
-}
-
-static void fail_with(struct kube_reflector *r, const char *verb, enum step step, struct str text)
-{
-    fail(r, &(struct trouble){.verb = verb, .step = step, .text = text});
-}
-
-static bool is_expired(uint32_t status, struct str reason)
-{
-    return status == 410 || str_eq(reason, STR("Expired")) || str_eq(reason, STR("Gone")) ||
-           str_eq(reason, STR("ResourceVersionTooLarge"));
-}
-
-/* A call ended otherwise than it should. */
-static void fail_by(struct kube_reflector *r, const char *verb, enum step step,
-                    const struct kube_result *result)
-{
-    if (result->status == 401 && !r->is_token_new) { /* the client reads the token file again */
-        r->is_token_new = true;
-        stop_calls(r);
-        begin(r);
-        return;
-    }
-    bool has_expired = is_expired(result->status, result->reason);
-    r->counters.relists_expired += has_expired;
-    fail(r, &(struct trouble){
-                .verb = verb,
-                .step = has_expired ? STEP_LIST : step,
-                .is_lasting = result->error == E_REFUSED || result->status == 401 ||
-                              result->status == 403 || result->status == 404,
-                .retry_after = result->retry_after,
-                .status = result->status,
-                .text = result->message,
-            });
-}
-
-/* What came was not what an API server writes, or the entry told that it is over. */
-static void fail_read(struct kube_reflector *r, const char *verb, enum err e)
-{
-    r->counters.oversized += e == E_LIMIT;
-    fail_with(r, verb, STEP_LIST,
-              e == E_PROTO   ? STR("the answer is not what the API should give")
-              : e == E_LIMIT ? STR("an object is too large")
-                             : str_from_cstr(err_text(e)));
-}
-
 /* ---- making calls ---- */
-
-static void add_escaped(struct buf *b, struct str s)
-{
-    static const char hex[] = "0123456789ABCDEF";
-    for (size_t i = 0; i < s.n; i++) {
-        unsigned char c = (unsigned char)s.p[i];
-        bool is_letter = (c | 0x20) >= 'a' && (c | 0x20) <= 'z';
-        if (is_letter || (c >= '0' && c <= '9') || strchr("-._~", c) != NULL) {
-            buf_add_char(b, (char)c); /* RFC 3986 section 2.3; no NUL can be in s */
-        } else {
-            buf_add_char(b, '%');
-            buf_add_char(b, hex[c >> 4]);
-            buf_add_char(b, hex[c & 15]);
-        }
-    }
-}
-
-static void add_parameter(struct buf *b, const char *name, struct str value)
-{
-    if (value.n > 0) {
-        buf_addf(b, "%c%s=", str_find(buf_str(b), '?') == b->n ? '?' : '&', name);
-        add_escaped(b, value);
-    }
-}
-
-static void add_number(struct buf *b, const char *name, uint64_t value)
-{
-    char text[24];
-    struct wr w = wr_make(text, sizeof(text));
-    wr_u64(&w, value);
-    add_parameter(b, name, (struct str){text, wr_n(&w)});
-}
-
-static void add_selectors(const struct kube_reflector *r, struct buf *url)
-{
-    struct buf field;
-    buf_init(&field, TEXT_BYTES_MAX);
-    buf_add_str(&field, r->field_selector);
-    if (has_name(r)) {
-        buf_addf(&field, "%smetadata.name=%.*s", field.n > 0 ? "," : "", STR_ARG(r->name));
-    }
-    add_parameter(url, "labelSelector", r->label_selector);
-    add_parameter(url, "fieldSelector", buf_str(&field));
-    url->bad |= field.bad;
-    buf_fini(&field);
-}
 
 struct way {
     enum kube_body body;
@@ -373,7 +143,7 @@ static void feed(struct kube_reflector *r, struct kube_reader *reader, const cha
     enter(r);
     enum err e = kube_reader_feed(reader, piece);
     if (e != E_OK && e != E_CLOSED) {
-        fail_read(r, verb, e);
+        reflector_fail_read(r, verb, e);
     }
     leave(r);
 }
@@ -392,7 +162,7 @@ static void listed(struct kube_reflector *r)
     r->lost_at = 0;
     tell(r, r->events->on_listed);
     if (!r->is_closed) {
-        tell_well(r);
+        reflector_tell_well(r);
     }
 }
 
@@ -421,12 +191,12 @@ static void page_done(struct kube_reflector *r, const struct kube_result *result
 {
     if (!kube_result_is_ok(result)) {
         r->is_unpaged |= result->status == 410;
-        fail_by(r, "list", STEP_LIST, result);
+        reflector_fail_by(r, "list", STEP_LIST, result);
         return;
     }
     enum err e = kube_reader_end(r->reader);
     if (e != E_OK) {
-        fail_read(r, "list", e);
+        reflector_fail_read(r, "list", e);
         return;
     }
     if (r->next.n > 0) {
@@ -455,18 +225,11 @@ static void list_page(struct kube_reflector *r)
                                                    .on_done = on_page_done};
     static const struct way way = {KUBE_BODY_LIST, on_page_entry, &events, false};
     struct buf url;
-    buf_init(&url, URL_BYTES_MAX);
-    buf_add_str(&url, r->path);
-    add_number(&url, "limit", r->page_n);
-    if (r->is_unpaged) {
-        url.n = r->path.n;
-    }
-    add_parameter(&url, "continue", buf_str(&r->next));
-    add_selectors(r, &url);
+    reflector_url_page(r, &url);
     enum err e = call_url(r, &way, &url, &r->reader, &r->call);
     buf_fini(&url);
     if (e != E_OK) {
-        fail_read(r, "list", e);
+        reflector_fail_read(r, "list", e);
     }
 }
 
@@ -490,7 +253,7 @@ static enum err on_check_entry(void *arg, const struct kube_entry *entry)
         return E_OK;
     }
     r->counters.relists_back++;
-    fail_with(r, "watch", STEP_LIST, STR("the API server went back to an older state"));
+    reflector_fail_with(r, "watch", STEP_LIST, STR("the API server went back to an older state"));
     return E_CLOSED;
 }
 
@@ -503,12 +266,12 @@ static void on_check_data(void *arg, struct str piece)
 static void check_done(struct kube_reflector *r, const struct kube_result *result)
 {
     if (!kube_result_is_ok(result)) {
-        fail_by(r, "list", STEP_CHECK, result);
+        reflector_fail_by(r, "list", STEP_CHECK, result);
         return;
     }
     enum err e = kube_reader_end(r->reader);
     if (e != E_OK) {
-        fail_read(r, "list", e);
+        reflector_fail_read(r, "list", e);
         return;
     }
     r->step = STEP_WATCH;
@@ -531,14 +294,11 @@ static void check(struct kube_reflector *r)
     static const struct way way = {KUBE_BODY_LIST, on_check_entry, &events, false};
     struct buf url;
     r->counters.checks++;
-    buf_init(&url, URL_BYTES_MAX);
-    buf_add_str(&url, r->path);
-    add_number(&url, "limit", 1);
-    add_selectors(r, &url);
+    reflector_url_check(r, &url);
     enum err e = call_url(r, &way, &url, &r->reader, &r->call);
     buf_fini(&url);
     if (e != E_OK) {
-        fail_read(r, "list", e);
+        reflector_fail_read(r, "list", e);
     }
 }
 
@@ -561,12 +321,12 @@ static void fetch_done(struct kube_reflector *r, const struct kube_result *resul
     bool is_missing =
         result->error == E_OK && result->status == 404 && str_eq(result->reason, STR("NotFound"));
     if (!is_missing && !kube_result_is_ok(result)) {
-        fail_by(r, "get", STEP_LIST, result);
+        reflector_fail_by(r, "get", STEP_LIST, result);
         return;
     }
     enum err e = is_missing ? E_OK : kube_reader_end(r->fetch_reader);
     if (e != E_OK) {
-        fail_read(r, "get", e);
+        reflector_fail_read(r, "get", e);
         return;
     }
     r->step = STEP_WATCH;
@@ -588,14 +348,11 @@ static void fetch(struct kube_reflector *r)
                                                    .on_done = on_fetch_done};
     static const struct way way = {KUBE_BODY_OBJECT, on_fetch_entry, &events, false};
     struct buf url;
-    buf_init(&url, URL_BYTES_MAX);
-    buf_add_str(&url, r->path);
-    buf_add_char(&url, '/');
-    add_escaped(&url, r->name);
+    reflector_url_fetch(r, &url);
     enum err e = call_url(r, &way, &url, &r->fetch_reader, &r->fetch);
     buf_fini(&url);
     if (e != E_OK) {
-        fail_read(r, "get", e);
+        reflector_fail_read(r, "get", e);
     }
 }
 
@@ -607,11 +364,11 @@ static enum err watch_is_over(struct kube_reflector *r, const struct kube_status
                                  .retry_after = s->retry_after,
                                  .reason = s->reason,
                                  .message = s->message};
-    if (!is_expired(s->code, s->reason)) {
+    if (!reflector_is_expired(s->code, s->reason)) {
         result.reason = STR("Gone"); /* whatever it was: all is listed anew */
     }
     r->is_token_new = true; /* an event is no answer: not tried at once */
-    fail_by(r, "watch", STEP_LIST, &result);
+    reflector_fail_by(r, "watch", STEP_LIST, &result);
     return E_CLOSED;
 }
 
@@ -623,7 +380,8 @@ static enum err on_watch_entry(void *arg, const struct kube_entry *entry)
     }
     if (is_behind(entry->version, version_get(r))) {
         r->counters.relists_back++;
-        fail_with(r, "watch", STEP_LIST, STR("the API server went back to an older state"));
+        reflector_fail_with(r, "watch", STEP_LIST,
+                            STR("the API server went back to an older state"));
         return E_CLOSED;
     }
     version_set(r, entry->version);
@@ -650,7 +408,7 @@ static void on_watch_open(void *arg)
         }
     } else {
         r->lost_at = 0;
-        tell_well(r);
+        reflector_tell_well(r);
     }
     leave(r);
 }
@@ -667,11 +425,11 @@ static void watch_ended(struct kube_reflector *r)
     usec_t lasted = loop_now(r->loop) - r->opened_at;
     bool is_early = lasted + 2 * USEC_PER_SEC < r->asked_for; /* a server that goes down */
     if (lasted < KUBE_WATCH_SHORT || r->step == STEP_LIST) {
-        fail_with(r, "watch", r->step, STR("the API server ends it at once"));
+        reflector_fail_with(r, "watch", r->step, STR("the API server ends it at once"));
         return;
     }
-    r->step = !is_early ? STEP_WATCH : has_name(r) ? STEP_LIST : STEP_CHECK;
-    begin(r);
+    r->step = !is_early ? STEP_WATCH : reflector_has_name(r) ? STEP_LIST : STEP_CHECK;
+    reflector_begin(r);
 }
 
 static void watch_done(struct kube_reflector *r, const struct kube_result *result)
@@ -681,9 +439,9 @@ static void watch_done(struct kube_reflector *r, const struct kube_result *resul
         r->failures = 0;
     }
     if (!is_ok) {
-        fail_by(r, "watch", r->step, result);
+        reflector_fail_by(r, "watch", r->step, result);
     } else if (kube_reader_end(r->reader) != E_OK) {
-        fail_with(r, "watch", r->step, STR("it was cut in the middle of an event"));
+        reflector_fail_with(r, "watch", r->step, STR("it was cut in the middle of an event"));
     } else {
         watch_ended(r);
     }
@@ -707,18 +465,12 @@ static void watch(struct kube_reflector *r)
     r->counters.watches++;
     r->has_told = false;
     r->opened_at = 0;
-    r->asked_for = random_between(r, KUBE_WATCH_MIN, KUBE_WATCH_MAX);
-    buf_init(&url, URL_BYTES_MAX);
-    buf_add_str(&url, r->path);
-    add_parameter(&url, "watch", STR("true"));
-    add_parameter(&url, "allowWatchBookmarks", STR("true"));
-    add_number(&url, "timeoutSeconds", r->asked_for / USEC_PER_SEC);
-    add_parameter(&url, "resourceVersion", version_get(r));
-    add_selectors(r, &url);
+    r->asked_for = reflector_random(r, KUBE_WATCH_MIN, KUBE_WATCH_MAX);
+    reflector_url_watch(r, &url);
     enum err e = call_url(r, &way, &url, &r->reader, &r->call);
     buf_fini(&url);
     if (e != E_OK) {
-        fail_read(r, "watch", e);
+        reflector_fail_read(r, "watch", e);
     }
 }
 
@@ -729,17 +481,17 @@ static void watch(struct kube_reflector *r)
 static bool may_resume(const struct kube_reflector *r)
 {
     usec_t away = r->lost_at > 0 ? loop_now(r->loop) - r->lost_at : 0;
-    return !has_name(r) && r->version_n > 0 && away < TIMEOUT_KUBE_AWAY;
+    return !reflector_has_name(r) && r->version_n > 0 && away < TIMEOUT_KUBE_AWAY;
 }
 
-static void begin(struct kube_reflector *r)
+void reflector_begin(struct kube_reflector *r)
 {
     if (r->lost_at > 0 && r->step != STEP_LIST) {
         r->step = may_resume(r) ? STEP_CHECK : STEP_LIST;
     }
     switch (r->step) {
     case STEP_LIST:
-        if (has_name(r)) {
+        if (reflector_has_name(r)) {
             r->counters.lists++;
             r->version_n = 0;
             watch(r);
@@ -754,6 +506,14 @@ static void begin(struct kube_reflector *r)
         watch(r);
         return;
     }
+}
+
+void reflector_on_wait_over(struct timer *t)
+{
+    struct kube_reflector *r = container_of(t, struct kube_reflector, timer);
+    enter(r);
+    reflector_begin(r);
+    leave(r);
 }
 
 static bool copy_options(struct kube_reflector *r, const struct kube_reflector_options *o)
@@ -786,7 +546,7 @@ enum err kube_reflector_open(const struct kube_reflector_options *options,
     if (getrandom(&r->random, sizeof(r->random), GRND_NONBLOCK) < 0) {
         r->random = (uint64_t)(uintptr_t)r ^ clock_wall(); /* just after boot */
     }
-    loop_arm(r->loop, &r->timer, 0, on_wait_over);
+    loop_arm(r->loop, &r->timer, 0, reflector_on_wait_over);
     *ret = r;
     return E_OK;
 }
@@ -797,7 +557,7 @@ void kube_reflector_close(struct kube_reflector *r)
         return;
     }
     r->is_closed = true;
-    stop_calls(r);
+    reflector_stop_calls(r);
     loop_disarm(r->loop, &r->timer);
     loop_undefer(&r->batch);
     if (!r->is_busy) {
