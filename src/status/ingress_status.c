@@ -364,28 +364,37 @@ static void note_loss(struct ingress_status *s, const struct ingress *old_ingres
     }
 }
 
+static void forget(struct ingress_status *s, const struct ingress *ingress)
+{
+    struct record *r = record_get(s, key_of(ingress));
+    if (r != NULL) {
+        record_drop(s, r);
+        note_if_clear(s);
+    }
+}
+
+static bool is_another(const struct ingress *a, const struct ingress *b)
+{
+    return !str_eq(a->object.uid, b->object.uid) || !says(a, b->published, b->published_n);
+}
+
 void ingress_status_on_change(struct ingress_status *s, const struct ingress *old_ingress,
                               const struct ingress *new_ingress)
 {
     if (!s->is_on) {
         return;
     }
-    struct record *r = record_get(s, key_of(new_ingress != NULL ? new_ingress : old_ingress));
-    bool is_other = old_ingress == NULL || new_ingress == NULL ||
-                    !str_eq(old_ingress->object.uid, new_ingress->object.uid) ||
-                    !says(old_ingress, new_ingress->published, new_ingress->published_n);
-    if (r != NULL && is_other) {
+    if (new_ingress == NULL) {
+        forget(s, old_ingress);
+        return;
+    }
+    struct record *r = record_get(s, key_of(new_ingress));
+    if (old_ingress != NULL && !is_another(old_ingress, new_ingress)) {
+        note_loss(s, old_ingress, new_ingress);
+    } else if (r != NULL) {
         r->is_left = r->is_lost = false;
     }
-    if (old_ingress != NULL && new_ingress != NULL && !is_other) {
-        note_loss(s, old_ingress, new_ingress);
-    }
-    if (new_ingress != NULL) {
-        consider(s, new_ingress);
-    } else if (r != NULL) {
-        record_drop(s, r);
-        note_if_clear(s);
-    }
+    consider(s, new_ingress);
 }
 
 void ingress_status_switch(struct ingress_status *s, bool is_on)

@@ -44,15 +44,17 @@ bool peers_is_coming(const struct tree_node *pod)
 
 /* ---- the selector ---- */
 
-/* Set by the controllers of Deployments, DaemonSets and StatefulSets for each rollout or pod. */
+/* Set by the controllers of Deployments, DaemonSets and StatefulSets for each rollout or pod, and
+ * by the API server when a pod is bound to its node. */
 static bool is_passing(struct str label)
 {
     static const struct str passing[] = {
-        STR_INIT("pod-template-hash"), STR_INIT("controller-revision-hash"),
-        STR_INIT("pod-template-generation"), STR_INIT("statefulset.kubernetes.io/pod-name"),
-        STR_INIT("apps.kubernetes.io/pod-index")};
+        STR_INIT("pod-template-hash"),       STR_INIT("controller-revision-hash"),
+        STR_INIT("pod-template-generation"), STR_INIT("statefulset.kubernetes.io/"),
+        STR_INIT("apps.kubernetes.io/"),     STR_INIT("topology.kubernetes.io/")};
     for (size_t i = 0; i < sizeof(passing) / sizeof(passing[0]); i++) {
-        if (str_eq(label, passing[i])) {
+        bool is_domain = str_has_suffix(passing[i], STR("/"));
+        if (is_domain ? str_has_prefix(label, passing[i]) : str_eq(label, passing[i])) {
             return true;
         }
     }

@@ -1,6 +1,6 @@
 /* status/peers.h: the pods that are replicas of Lintel like ours: those with the labels of our own
- * pod, without the labels that tell one rollout or one replica from another. Found anew with each
- * look, by one GET and one list in pages. */
+ * pod, without the labels that tell one rollout, one replica or one zone from another. Found anew
+ * with each look, by one GET and one list in pages. */
 #pragma once
 
 #include "status/ask.h"

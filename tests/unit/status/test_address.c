@@ -355,6 +355,24 @@ static void pods_in_pages(void **state)
     bench_fini(&b);
 }
 
+/* Since Kubernetes 1.35 a bound pod has the labels of its node's zone and region. */
+static void labels_of_one_pod_do_not_select(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b);
+    b.labels = "\"topology.kubernetes.io/zone\":\"z\",\"topology.kubernetes.io/region\":\"r\","
+               "\"statefulset.kubernetes.io/pod-name\":\"pod-0\","
+               "\"apps.kubernetes.io/pod-index\":\"0\",\"pod-template-generation\":\"1\","
+               "\"app.kubernetes.io/name\":\"lintel\",\"pod-template-hash-of-mine\":\"1\"";
+    add_pod(&b, "n1");
+    start(&b);
+    assert_string_equal(b.selector,
+                        "/api/v1/namespaces/ns/pods?limit=50&labelSelector=app.kubernetes.io%2Fname"
+                        "%3Dlintel%2Cpod-template-hash-of-mine%3D1");
+    bench_fini(&b);
+}
+
 static void a_pod_without_labels_is_alone(void **state)
 {
     (void)state;
@@ -481,6 +499,7 @@ int main(void)
         cmocka_unit_test(nodes_of_serving_pods),
         cmocka_unit_test(external_or_internal),
         cmocka_unit_test(pods_in_pages),
+        cmocka_unit_test(labels_of_one_pod_do_not_select),
         cmocka_unit_test(a_pod_without_labels_is_alone),
         cmocka_unit_test(failures_keep_what_was_found),
         cmocka_unit_test(node_limit),
