@@ -166,6 +166,31 @@ static int check_source(const struct cli_args *a)
     return EXIT_WELL;
 }
 
+/* The webhook's certificate comes from two files or from a configuration and a Secret. */
+static bool is_webhook_right(const struct cli_args *a)
+{
+    bool has_file = cli_is_given(a, CLI_OPT_validating_webhook_certificate);
+    bool has_key = cli_is_given(a, CLI_OPT_validating_webhook_key);
+    bool has_configuration = cli_is_given(a, CLI_OPT_validating_webhook_configuration);
+    bool has_secret = cli_is_given(a, CLI_OPT_validating_webhook_secret);
+    if (cli_text(a, CLI_OPT_validating_webhook).n == 0) {
+        return true; /* off: then the rest says nothing */
+    }
+    if (has_file != has_key || has_configuration != has_secret || has_file == has_configuration) {
+        out_complain("run: --validating-webhook needs a certificate: give either "
+                     "--validating-webhook-certificate and --validating-webhook-key, or "
+                     "--validating-webhook-configuration and --validating-webhook-secret");
+        return false;
+    }
+    if (has_configuration && cli_is_given(a, CLI_OPT_manifests)) {
+        out_complain("run: --validating-webhook-configuration is an object of a cluster; with "
+                     "--manifests give --validating-webhook-certificate and "
+                     "--validating-webhook-key");
+        return false;
+    }
+    return true;
+}
+
 static uint32_t access_log_format(const struct cli_args *a)
 {
     static const enum access_log_format formats[] = {ACCESS_LOG_TEXT, ACCESS_LOG_JSON,
@@ -175,16 +200,21 @@ static uint32_t access_log_format(const struct cli_args *a)
 
 static int run(const struct cli_args *a, const struct passed *passed)
 {
+    char webhook_host[CLI_BIND_HOST_BYTES] = "";
+    uint16_t webhook_port = 0;
+    struct str webhook = cli_text(a, CLI_OPT_validating_webhook);
+    (void)cli_bind_parse(webhook, webhook_host, &webhook_port); /* was checked, or it is off */
     const struct supervisor_listener listeners[] = {
-        {"http",   HERITAGE_WORKER,     cli_text(a, CLI_OPT_bind_address).p,
-         (uint16_t)cli_number(a, CLI_OPT_http_port)   },
-        {"health", HERITAGE_CONTROLLER, cli_text(a, CLI_OPT_healthz_host).p,
+        {"http",                   HERITAGE_WORKER, cli_text(a, CLI_OPT_bind_address).p,
+         (uint16_t)cli_number(a, CLI_OPT_http_port)},
+        {"health",      HERITAGE_CONTROLLER,                     cli_text(a,                        CLI_OPT_healthz_host).p,
          (uint16_t)cli_number(a, CLI_OPT_healthz_port)},
+        {"webhook", HERITAGE_CONTROLLER,                    webhook_host,         webhook_port                               },
     };
     struct str file = cli_text(a, CLI_OPT_access_log_file);
     struct supervisor_options o = {
         .listeners = listeners,
-        .listener_n = sizeof(listeners) / sizeof(listeners[0]),
+        .listener_n = sizeof(listeners) / sizeof(listeners[0]) - (webhook.n == 0 ? 1 : 0),
         .worker_n = (uint32_t)cli_number(a, CLI_OPT_workers),
         .access_log_format = access_log_format(a),
         .log_level = (uint32_t)cli_number(a, CLI_OPT_log_level),
@@ -204,6 +234,9 @@ int command_run(const struct cli_args *a)
     int status = check_source(a);
     if (status != EXIT_WELL) {
         return status;
+    }
+    if (!is_webhook_right(a)) {
+        return EXIT_USAGE;
     }
     log_init("supervisor", (enum log_level)cli_number(a, CLI_OPT_log_level));
     if (passed_fill(&passed, a) == E_OK) {

@@ -244,6 +244,38 @@ static enum err parse_host_port(const struct cli_option *o, struct str text, uin
     return E_OK;
 }
 
+enum err cli_bind_parse(struct str text, char ret_host[CLI_BIND_HOST_BYTES], uint16_t *ret_port)
+{
+    struct str host = STR_EMPTY, rest;
+    uint64_t port;
+    struct ip ip;
+    if (str_cut(text, ':', &host, &rest) && host.n == 0) {
+        if (!str_to_u64(rest, UINT16_MAX, &port)) {
+            return E_PROTO;
+        }
+        *ret_port = (uint16_t)port;
+        ret_host[0] = '\0';
+        return E_OK;
+    }
+    TRY(cli_host_port_parse(text, &host, ret_port));
+    TRY(ip_parse(host, &ip));
+    return str_to_cstr(host, ret_host, CLI_BIND_HOST_BYTES) ? E_OK : E_PROTO;
+}
+
+static enum err parse_bind(const struct cli_option *o, struct str text, uint64_t *ret,
+                           struct buf *error)
+{
+    char host[CLI_BIND_HOST_BYTES];
+    uint16_t port;
+    (void)o;
+    (void)ret;
+    if (text.n > 0 && cli_bind_parse(text, host, &port) != E_OK) { /* empty: off */
+        return refuse(error, "where to listen is written as :8443, 192.0.2.1:8443 or "
+                             "[2001:db8::1]:8443");
+    }
+    return E_OK;
+}
+
 static enum err parse_object(const struct cli_option *o, struct str text, uint64_t *ret,
                              struct buf *error)
 {
@@ -322,6 +354,7 @@ enum err cli_value_parse(const struct cli_option *o, struct str text, uint64_t *
         [CLI_ADDRESS] = parse_address,   [CLI_HOST_PORT] = parse_host_port,
         [CLI_OBJECT] = parse_object,     [CLI_NAMESPACE] = parse_namespace,
         [CLI_TOKEN] = parse_token,       [CLI_FIELD] = parse_field,
+        [CLI_BIND] = parse_bind,
     };
     uint64_t number = 0;
     TRY(parse[o->type](o, text, &number, error));

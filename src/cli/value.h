@@ -16,5 +16,9 @@ enum err cli_duration_parse(struct str text, usec_t *ret);
 /* "10.0.0.0/8,2001:db8::/32"; prefixes has room for TRUSTED_PREFIXES_MAX. Errors: E_PROTO, E_LIMIT.
  */
 enum err cli_prefixes_parse(struct str text, struct ip_prefix *prefixes, uint32_t *ret_n);
+/* ":80", "10.0.0.1:80" or "[::1]:80", to listen on: *ret_host is empty or an address in text that
+ * fits CLI_BIND_HOST_BYTES, NUL included. Errors: E_PROTO. */
+enum { CLI_BIND_HOST_BYTES = IP_TEXT_MAX + 1 };
+enum err cli_bind_parse(struct str text, char ret_host[CLI_BIND_HOST_BYTES], uint16_t *ret_port);
 /* "10.0.0.1:80", "[::1]:80" or "localhost:80". ret_host has no brackets. Errors: E_PROTO. */
 enum err cli_host_port_parse(struct str text, struct str *ret_host, uint16_t *ret_port);

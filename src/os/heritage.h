@@ -11,7 +11,7 @@
 enum heritage_role { HERITAGE_CONTROLLER = 1, HERITAGE_WORKER = 2 };
 
 struct heritage_listener {
-    char name[16]; /* "http"; "health" for the controller */
+    char name[16]; /* "http"; "health", "webhook" for the controller */
     int32_t fd;    /* listening, non-blocking */
     uint16_t port; /* as bound */
     uint16_t zero;
