@@ -318,6 +318,9 @@ static const char *why_not(const struct endpoint *p)
     if (p->is_terminating) {
         return p->is_serving ? "terminating, and others are ready" : "terminating";
     }
+    if (p->is_ready && p->zone_hint_n + p->node_hint_n > 0) {
+        return "meant for other zones or nodes, or its slice does not have the port";
+    }
     return p->is_ready ? "its slice does not have the port" : "not ready";
 }
 

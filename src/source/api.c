@@ -180,9 +180,7 @@ static void away_check(struct api *a)
 static void row_sicken(struct row *row, struct str why)
 {
     struct wr w = wr_make(row->why, API_WHY_MAX);
-    wr_str(&w, str_from_cstr(row->resource->plural));
-    wr_str(&w, STR(": "));
-    wr_str(&w, str_first(why, API_WHY_MAX - wr_n(&w)));
+    wr_str(&w, str_first(why, API_WHY_MAX));
     row->why[wr_n(&w)] = 0;
     if (row->sick_n++ == 0) {
         row->lost_at = loop_now(row->api->loop);

@@ -32,7 +32,7 @@
 enum {
     KUBE_SECRET_WATCHES_MAX = 1000,
     KUBE_SECRETS_MAX = 100 * 1000, /* wanted */
-    API_WHY_MAX = 200,             /* bytes of a reason that are kept */
+    API_WHY_MAX = 500,             /* bytes of a reason that are kept */
 };
 
 struct api;
@@ -66,8 +66,8 @@ void api_close(struct api *a);
 bool api_is_synced(const struct api *a);
 /* We may not read IngressClasses, and need not. */
 bool api_are_classes_hidden(const struct api *a);
-/* Why something that is needed does not come: "ingresses: Forbidden: ..."; NULL when all is well.
- * Borrowed until the next tick. */
+/* Why something that is needed does not come: "cannot list ingresses (403): ..."; NULL when all is
+ * well. Borrowed until the next tick. */
 const char *api_trouble(const struct api *a);
 
 /* The set of Secrets wanted from now on: begin, want each one, end. Those that are not wanted any

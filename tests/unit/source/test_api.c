@@ -324,7 +324,7 @@ static void with_all_namespaces_classes_are_needed(void **state)
     list("/endpointslices", "");
     fake_sick(fake_reflector("/ingressclasses", ""), 403, "forbidden");
     assert_false(api_is_synced(s->api));
-    assert_string_equal(api_trouble(s->api), "ingressclasses: forbidden");
+    assert_string_equal(api_trouble(s->api), "forbidden");
 }
 
 static void trouble_is_told_and_goes(void **state)
