@@ -39,7 +39,7 @@ enum limit {
     UPSTREAM_IDLE_MAX = 8192,           /* connections of one worker */
     UPSTREAM_IDLE_SHED = 16,            /* idle ones closed when there is no room for a new one */
     UPSTREAM_CONN_REQUESTS_MAX = 10000, /* on one connection */
-    UPSTREAM_REFUSALS_MAX = 32,         /* endpoints that refuse at once, in one try */
+    UPSTREAM_REFUSALS_MAX = 32,         /* endpoints that refuse the connection, in one request */
     UPSTREAM_FAILURES_MAX = 3,          /* in a row, then the endpoint is ejected */
     UPSTREAM_EJECT_PERCENT = 50,        /* of a service's endpoints at most, rounded down */
     UPSTREAM_TRIES_MAX = 3,

@@ -161,6 +161,13 @@ static enum err exchange_send(struct exchange *x)
     return x->upstream->ops->send_request(x->upstream, &out, x->first_body, x->is_first_end);
 }
 
+/* A service that shrinks under the request had more of them before. */
+static void refusals_allow(struct exchange *x, uint32_t endpoint_n)
+{
+    uint32_t n = endpoint_n - 1 < UPSTREAM_REFUSALS_MAX ? endpoint_n - 1 : UPSTREAM_REFUSALS_MAX;
+    x->refusals_max = n > x->refusals_max ? (uint8_t)n : x->refusals_max;
+}
+
 /* Opens a stream to an endpoint and sends the request; before: why the last one broke, REASON_none
  * the first time. Ends the exchange when that cannot be. */
 static void exchange_try(struct exchange *x, enum reason before)
@@ -172,6 +179,7 @@ static void exchange_try(struct exchange *x, enum reason before)
         .service_hash = x->backend->service_hash,
         .now = clock_monotonic(),
         .avoid = is_fresh ? NULL : x->pick.endpoint, /* a dead kept connection is not its fault */
+        .is_next = before == REASON_connect_refused,
         .is_elsewhere = before == REASON_upstream_reset,
         .is_fresh = is_fresh,
     };
@@ -180,7 +188,9 @@ static void exchange_try(struct exchange *x, enum reason before)
         exchange_answer(x, ask.is_elsewhere && e == E_REFUSED ? before : reason_of_open(e));
         return;
     }
-    stats_add(&p->stats->upstream_retries, x->tries++ > 0 ? 1 : 0);
+    stats_add(&p->stats->upstream_retries, before == REASON_none ? 0 : 1);
+    x->tries++;
+    refusals_allow(x, x->pick.endpoint_n);
     x->upstream_began = ask.now;
     x->connect = x->pick.is_reused ? 0 : SERIES_NONE;
     x->upstream_ip = upstream_endpoint_ip(x->pick.endpoint);
@@ -215,7 +225,7 @@ static bool is_idempotent(struct str method)
 static bool can_retry(const struct exchange *x, enum reason why, bool is_unsent)
 {
     if (x->has_responded || x->is_request_started || x->tries >= UPSTREAM_TRIES_MAX ||
-        (!x->is_first_body_kept && x->first_body.n > 0)) {
+        x->refusals > x->refusals_max || (!x->is_first_body_kept && x->first_body.n > 0)) {
         return false;
     }
     return is_unsent || (why == REASON_upstream_reset && is_idempotent(x->request.method));
@@ -226,6 +236,10 @@ static void upstream_on_closed(struct http_stream *s, enum reason why, bool is_u
     struct exchange *x = s->owner;
     upstream_report(&x->pick, upstream_outcome_of(why), clock_monotonic() - x->upstream_began);
     x->upstream = NULL;
+    if (why == REASON_connect_refused) { /* costs nobody anything, and a service may have shrunk */
+        x->tries--;
+        x->refusals++;
+    }
     if (can_retry(x, why, is_unsent)) {
         exchange_try(x, why);
     } else if (x->has_responded) {

@@ -24,7 +24,9 @@ struct exchange {
     bool is_request_started; /* body bytes beyond first_body have gone upstream */
     bool has_responded;      /* the response head is on its way to the client */
     bool is_response_ended;  /* a tunnel whose endpoint has ended its half */
-    uint8_t tries;
+    uint8_t tries;           /* that reached an endpoint, or may have */
+    uint8_t refusals;        /* connections refused */
+    uint8_t refusals_max;    /* as many as there were endpoints */
     uint16_t status, upstream_status;
     enum reason reason;
     struct ip upstream_ip;

@@ -257,6 +257,7 @@ enum err pool_open(struct upstream_endpoint *e, const struct upstream_ask *ask,
     *ret = (struct upstream_pick){
         .stream = stream,
         .endpoint = e,
+        .endpoint_n = e->service->endpoint_n,
         .is_reused = is_reused,
         .is_probe = e->is_ejected,
         .began = ask->now,

@@ -46,6 +46,30 @@ static enum err open_probe(struct service *service, const struct upstream_ask *a
     return err;
 }
 
+/* The ready one that follows avoid in the order of the shard: a request that is refused by one
+ * after the other meets each once, whatever others ask for in between. */
+static const struct upstream_endpoint *next_ready(const struct service *service,
+                                                  const struct upstream_ask *ask)
+{
+    uint32_t at = 0, n = service->endpoint_n;
+    while (at < n && service->endpoints[at] != ask->avoid) {
+        at++;
+    }
+    for (uint32_t i = 1; at < n && i < n; i++) {
+        const struct upstream_endpoint *e = service->endpoints[(at + i) % n];
+        if (e->slot != SLOT_NONE) {
+            return e;
+        }
+    }
+    return NULL;
+}
+
+static uint32_t first_slot(struct service *service, const struct upstream_ask *ask)
+{
+    const struct upstream_endpoint *next = ask->is_next ? next_ready(service, ask) : NULL;
+    return next != NULL ? next->slot : balance_pick(service, ask->avoid, ask->now)->slot;
+}
+
 /* By the service's policy; when that one refuses at once, those beside it, each once. Who refused
  * is told to health.c at the end, since that may change service.ready. */
 static enum err open_ready(struct service *service, const struct upstream_ask *ask,
@@ -53,7 +77,7 @@ static enum err open_ready(struct service *service, const struct upstream_ask *a
 {
     struct upstream_endpoint *refused[UPSTREAM_REFUSALS_MAX];
     uint32_t refused_n = 0, n = service->ready_n;
-    uint32_t first = balance_pick(service, ask->avoid, ask->now)->slot;
+    uint32_t first = first_slot(service, ask);
     enum err err = E_REFUSED;
     for (uint32_t i = 0; err == E_REFUSED && i < n && refused_n < UPSTREAM_REFUSALS_MAX; i++) {
         uint32_t slot = first + i < n ? first + i : first + i - n;

@@ -37,8 +37,9 @@ struct upstream_ask {
     usec_t now;
     const struct upstream_endpoint *avoid; /* the one that a retry comes from: taken only when there
                                               is no other; NULL = none */
-    bool is_elsewhere;                     /* never to avoid, even when there is no other */
-    bool is_fresh; /* no kept-alive connection, for the try after one was found dead */
+    bool is_next; /* the one behind avoid, not whose turn it is: who goes on asking so, asks all */
+    bool is_elsewhere; /* never to avoid, even when there is no other */
+    bool is_fresh;     /* no kept-alive connection, for the try after one was found dead */
 };
 
 /* One chosen endpoint and a stream to it. */
@@ -46,6 +47,7 @@ struct upstream_pick {
     struct http_stream *stream;
     const struct upstream_endpoint *endpoint; /* valid until the first upstream_set_update() after
                                                  the stream's end */
+    uint32_t endpoint_n;                      /* of the service, when it was picked */
     bool is_reused; /* the connection has served before: it may have died unnoticed */
     bool is_probe;  /* the endpoint is ejected; this request finds out whether it is back */
     usec_t began;   /* ask.now */

@@ -34,7 +34,7 @@ def fixture_rights(cluster):
 @pytest.fixture(name="served")
 def fixture_served(rights, lintel):
     """A Lintel that is ready."""
-    return lintel("lintel", "lintel").start()
+    return lintel("lintel", "lintel", "--keep-alive-requests", 1000000).start()
 
 
 def publish_web(cluster, namespace, host, replicas=2):

@@ -437,6 +437,34 @@ static void test_refusals_are_passed_over(void **state)
     }
 }
 
+/* The refusal comes a moment later, and others are served in between: still each is met once. */
+static void test_refusals_one_after_the_other(void **state)
+{
+    (void)state;
+    enum { N = 20 };
+    struct upstream_pick pick, other;
+    struct world *w = world_new(SNAP_BALANCE_ROUND_ROBIN, N);
+    bool is_met[N] = {false};
+    pick = world_open(w);
+    assert_int_equal(pick.endpoint_n, N);
+    for (uint32_t i = 0; i < N; i++) {
+        uint32_t at = world_endpoint(&pick);
+        assert_false(is_met[at]);
+        is_met[at] = true;
+        struct upstream_ask ask = {.service = WORLD_KEY,
+                                   .service_hash = hash_str(WORLD_KEY),
+                                   .now = w->now,
+                                   .avoid = pick.endpoint,
+                                   .is_next = true};
+        other = world_open(w);
+        world_answer(w, &other, 1);
+        world_fail(&pick, REASON_connect_refused, 0);
+        assert_int_equal(upstream_open(w->set, &ask, &pick), E_OK);
+    }
+    world_answer(w, &pick, 1);
+    world_free(w);
+}
+
 static void test_all_refuse(void **state)
 {
     (void)state;
@@ -540,6 +568,7 @@ int main(void)
         cmocka_unit_test(test_probes_by_end),
         cmocka_unit_test(test_ejection_closes_idle),
         cmocka_unit_test(test_refusals_are_passed_over),
+        cmocka_unit_test(test_refusals_one_after_the_other),
         cmocka_unit_test(test_all_refuse),
         cmocka_unit_test(test_refusals_limit),
         cmocka_unit_test(test_refusals_and_avoid),
