@@ -14,8 +14,8 @@ struct admission_options {
     struct certificates_options certificates;
 };
 
-/* Serves on the listening, non-blocking socket fd, which it borrows, as options. Errors: E_REFUSED
- * (the certificate's files; it was logged why), E_NOMEM, E_SYS. */
+/* Serves on the listening, non-blocking socket fd; borrows it, and the texts of options. Errors:
+ * E_REFUSED (the certificate's files; it was logged why), E_NOMEM, E_SYS. */
 enum err admission_open(struct loop *loop, int fd, const struct admission_options *options,
                         struct admission **ret);
 /* Accepts no more, cuts what is open. a may be NULL. Before the kube client is freed. */

@@ -32,6 +32,31 @@
     "\"ingressClassName\":\"lintel\",\"defaultBackend\":{\"service\":{\"name\":\"web\",\"port\":{" \
     "\"number\":80}}}}}}}"
 
+/* The test's own clocks: as they are, but the monotonic one can be set ahead. */
+static usec_t ahead;
+
+static usec_t clock_read(clockid_t id)
+{
+    struct timespec t;
+    (void)clock_gettime(id, &t);
+    return (usec_t)t.tv_sec * USEC_PER_SEC + (usec_t)t.tv_nsec / 1000;
+}
+
+usec_t clock_monotonic(void)
+{
+    return clock_read(CLOCK_MONOTONIC) + ahead;
+}
+
+usec_t clock_wall(void)
+{
+    return clock_read(CLOCK_REALTIME);
+}
+
+usec_t clock_cpu(void)
+{
+    return clock_read(CLOCK_PROCESS_CPUTIME_ID);
+}
+
 struct world {
     struct loop *loop;
     struct admission *admission;
@@ -235,6 +260,60 @@ static void client_of_b(const struct world *w)
     (void)client_connect(w, "b.example");
 }
 
+static void advance(struct world *w, usec_t by)
+{
+    ahead += by + USEC_PER_SEC;
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(loop_step(w->loop, 10 * USEC_PER_MS), E_OK);
+    }
+}
+
+static int raw_connect(const struct world *w)
+{
+    struct sockaddr_in to = {.sin_family = AF_INET,
+                             .sin_port = htons(w->port),
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    assert_true(fd >= 0);
+    (void)connect(fd, (struct sockaddr *)&to, sizeof(to)); /* is under way */
+    return fd;
+}
+
+/* Those who say nothing go when their handshake should be over; one too many goes at once. */
+static void connections_have_limits(void **state)
+{
+    struct world *w = *state;
+    enum { N = ADMISSION_CONNECTIONS_MAX };
+    static int fds[N + 1];
+    char byte;
+    struct buf metrics;
+    assert_int_equal(admission_open(w->loop, w->fd, &w->options, &w->admission), E_OK);
+    for (int i = 0; i < N; i++) {
+        fds[i] = raw_connect(w);
+    }
+    advance(w, 0);
+    fds[N] = raw_connect(w);
+    advance(w, 0);
+    assert_int_equal(recv(fds[N], &byte, 1, 0), 0);
+    assert_int_equal(recv(fds[N - 1], &byte, 1, 0), -1); /* still there */
+    buf_init(&metrics, 1 << 16);
+    admission_emit_metrics(w->admission, &metrics);
+    buf_add_char(&metrics, '\0');
+    assert_non_null(strstr(metrics.p, "lintel_admission_connections 256\n"));
+    assert_non_null(strstr(metrics.p, "lintel_admission_connections_refused_total 1\n"));
+    advance(w, TIMEOUT_ADMISSION_RECEIVE);
+    assert_int_equal(recv(fds[0], &byte, 1, 0), 0);
+    buf_reset(&metrics);
+    admission_emit_metrics(w->admission, &metrics);
+    buf_add_char(&metrics, '\0');
+    assert_non_null(strstr(metrics.p, "lintel_admission_connections 0\n"));
+    buf_fini(&metrics);
+    for (int i = 0; i <= N; i++) {
+        (void)close(fds[i]);
+    }
+    assert_int_equal(client_wait(w, client_run), 0); /* and then all is as before */
+}
+
 /* A new pair is taken within ADMISSION_FILES_PERIOD; a broken one is not, and nothing is lost. */
 static void files_that_change(void **state)
 {
@@ -242,16 +321,10 @@ static void files_that_change(void **state)
     assert_int_equal(admission_open(w->loop, w->fd, &w->options, &w->admission), E_OK);
     int64_t before = admission_not_after(w->admission);
     file_write(w->key, STR("broken"));
-    usec_t deadline = clock_monotonic() + ADMISSION_FILES_PERIOD + USEC_PER_SEC;
-    while (clock_monotonic() < deadline) {
-        assert_int_equal(loop_step(w->loop, 100 * USEC_PER_MS), E_OK);
-    }
+    advance(w, ADMISSION_FILES_PERIOD);
     assert_int_equal(admission_not_after(w->admission), before);
     pair_write(w, "b.example", -100);
-    deadline = clock_monotonic() + 2 * ADMISSION_FILES_PERIOD;
-    while (admission_not_after(w->admission) == before && clock_monotonic() < deadline) {
-        assert_int_equal(loop_step(w->loop, 100 * USEC_PER_MS), E_OK);
-    }
+    advance(w, ADMISSION_FILES_PERIOD);
     assert_int_not_equal(admission_not_after(w->admission), before);
     assert_int_equal(client_wait(w, client_of_b), 0);
 }
@@ -273,6 +346,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         TEST(reviews_over_tls),
+        TEST(connections_have_limits),
         TEST(files_that_change),
         TEST(files_that_are_bad_at_the_start),
     };
