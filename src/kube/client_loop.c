@@ -156,19 +156,31 @@ void multi_close(struct kube_client *c)
     loop_undefer(&c->kick);
 }
 
+static uint16_t local_port(int fd)
+{
+    struct sockaddr_storage a;
+    socklen_t n = sizeof(a);
+    if (getsockname(fd, (struct sockaddr *)&a, &n) < 0) {
+        return 0;
+    }
+    return ntohs(a.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)(void *)&a)->sin6_port
+                                         : ((struct sockaddr_in *)(void *)&a)->sin_port);
+}
+
 /* libcurl would go on using a half-open HTTP/2 connection; from a socket that was shut down it
- * learns that it is over, for all calls on it. */
+ * learns that it is over, for all calls on it. While a call runs, its port is all that libcurl
+ * tells of its connection. */
 void multi_cut_silent(struct kube_client *c, CURL *easy, usec_t heard_at)
 {
-    curl_socket_t fd = CURL_SOCKET_BAD;
-    if (curl_easy_getinfo(easy, CURLINFO_ACTIVESOCKET, &fd) != CURLE_OK || fd == CURL_SOCKET_BAD) {
-        return;
+    long port = 0;
+    if (curl_easy_getinfo(easy, CURLINFO_LOCAL_PORT, &port) != CURLE_OK || port <= 0) {
+        return; /* not connected yet */
     }
     list_each(node, &c->sockets)
     {
         struct kube_socket *s = container_of(node, struct kube_socket, link);
-        if (s->watch.fd == fd && s->heard_at <= heard_at) {
-            (void)shutdown(fd, SHUT_RDWR); /* fails when it is over already */
+        if (s->heard_at <= heard_at && local_port(s->watch.fd) == port) {
+            (void)shutdown(s->watch.fd, SHUT_RDWR); /* fails when it is over already */
         }
     }
 }

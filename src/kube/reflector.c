@@ -266,7 +266,9 @@ static void on_check_data(void *arg, struct str piece)
 static void check_done(struct kube_reflector *r, const struct kube_result *result)
 {
     if (!kube_result_is_ok(result)) {
-        reflector_fail_by(r, "list", STEP_CHECK, result);
+        /* A server that does not even answer was away. It may come back with an older state, whose
+         * version its own start has pushed past ours. */
+        reflector_fail_by(r, "list", result->status == 0 ? STEP_LIST : STEP_CHECK, result);
         return;
     }
     enum err e = kube_reader_end(r->reader);

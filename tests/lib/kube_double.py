@@ -38,21 +38,24 @@ class Cut(Exception):
 class Reply1:
     """An answer in HTTP/1.1, in chunks, so that an early end shows."""
 
-    def __init__(self, writer):
-        self.writer = writer
+    def __init__(self, double, writer):
+        self.double, self.writer = double, writer
 
     async def start(self, status, headers):
+        await self.double.hold(self.writer)
         lines = [f"HTTP/1.1 {status} X", "Transfer-Encoding: chunked"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         self.writer.write("\r\n".join([*lines, "", ""]).encode())
         await self.writer.drain()
 
     async def send(self, data):
+        await self.double.hold(self.writer)
         if data:
             self.writer.write(b"%x\r\n%s\r\n" % (len(data), data))
             await self.writer.drain()
 
     async def end(self):
+        await self.double.hold(self.writer)
         self.writer.write(b"0\r\n\r\n")
         await self.writer.drain()
 
@@ -68,12 +71,14 @@ class Reply2:
         self.connection, self.stream = connection, stream
 
     async def start(self, status, headers):
+        await self.connection.hold()
         self.connection.http.send_headers(
             self.stream, [(":status", str(status)),
                           *((name.lower(), str(value)) for name, value in headers.items())])
         self.connection.flush()
 
     async def send(self, data):
+        await self.connection.hold()
         http = self.connection.http
         while data:
             room = min(http.local_flow_control_window(self.stream), http.max_outbound_frame_size)
@@ -87,6 +92,7 @@ class Reply2:
             await self.connection.writer.drain()
 
     async def end(self):
+        await self.connection.hold()
         self.connection.http.end_stream(self.stream)
         self.connection.flush()
 
@@ -105,6 +111,9 @@ class Connection2:
             h2.config.H2Configuration(client_side=False, header_encoding="utf-8"))
         self.has_room = asyncio.Event()
         self.tasks = {}
+
+    async def hold(self):
+        await self.double.hold(self.writer)
 
     def flush(self):
         if self.writer.is_closing():
@@ -135,7 +144,7 @@ class Connection2:
         self.flush()
         try:
             while data := await self.reader.read(65536):
-                await self.double.thaw()
+                await self.hold()
                 for event in self.http.receive_data(data):
                     self.handle(event)
                 self.flush()
@@ -187,7 +196,7 @@ class Double:
         self.port = 0
         self.server, self.writers, self.tasks = None, set(), set()
         self.connection_n = 0
-        self.frozen = None  # an Event while what is connected stands still
+        self.frozen = set()  # writers of connections that hang
         self.loop = asyncio.new_event_loop()
         self.changed = asyncio.Event()
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
@@ -300,14 +309,13 @@ class Double:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def thaw(self):
-        """Holds whoever belongs to a connection that is frozen."""
-        if self.frozen is not None and asyncio.current_task().writer in self.frozen:
+    async def hold(self, writer):
+        """Whoever would read from or write to a connection that is frozen does not come back."""
+        if writer in self.frozen:
             await asyncio.Event().wait()
 
     async def _serve(self, reader, writer):
         task = asyncio.current_task()
-        task.writer = writer
         self.tasks.add(task)
         self.writers.add(writer)
         self.connection_n += 1
@@ -331,8 +339,8 @@ class Double:
             headers = dict(line.split(": ", 1) for line in head[1:] if ": " in line)
             headers = {name.lower(): value for name, value in headers.items()}
             await reader.readexactly(int(headers.get("content-length", 0)))
-            await self.thaw()
-            await self.answer(Request(method, target, headers), Reply1(writer))
+            await self.hold(writer)
+            await self.answer(Request(method, target, headers), Reply1(self, writer))
 
     async def answer(self, request, reply):
         self.requests.append(request)
@@ -398,7 +406,7 @@ class Double:
         metadata = {"resourceVersion": str(version)}
         if len(items) > limit:
             at = items[limit - 1]["metadata"]
-            token = json.dumps([version, [at["namespace"], at["name"]]]).encode()
+            token = json.dumps([version, [at.get("namespace", ""), at["name"]]]).encode()
             metadata["continue"] = base64.b64encode(token).decode()
         await self.ok(reply, {"kind": "List", "apiVersion": "v1", "metadata": metadata,
                               "items": items[:limit]})
@@ -409,10 +417,10 @@ class Double:
         later = [e for e in resource.history if e[0] > version]
         if not later:
             return resource.objects
-        touched = {(o["metadata"]["namespace"], o["metadata"]["name"]) for _, _, o in later}
+        touched = {(o["metadata"].get("namespace", ""), o["metadata"]["name"]) for _, _, o in later}
         objects = {k: o for k, o in resource.objects.items() if k not in touched}
         for at, kind, item in resource.history:
-            key = item["metadata"]["namespace"], item["metadata"]["name"]
+            key = item["metadata"].get("namespace", ""), item["metadata"]["name"]
             if at <= version and key in touched:
                 objects.pop(key, None)
                 if kind != "DELETED":
