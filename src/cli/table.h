@@ -32,6 +32,7 @@ enum cli_type {
     CLI_ADDRESS,   /* an IP address */
     CLI_HOST_PORT, /* 127.0.0.1:10254, [::1]:10254 */
     CLI_BIND,      /* the same, or :8443 for every address, where port 0 takes any free one */
+    CLI_OBJECT,    /* namespace/name */
     CLI_NAMESPACE, /* the name of one */
     CLI_PREFIXES,  /* address prefixes: 10.0.0.0/8,2001:db8::/32 */
     CLI_TOKEN,     /* an HTTP token: RFC 9110 section 5.6.2 */
