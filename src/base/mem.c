@@ -12,7 +12,8 @@ static struct {
 
 static int is_failing(void)
 {
-    /* relaxed, for libcurl's resolver, which is a thread of its own: a call may go uncounted then */
+    /* relaxed, for libcurl's resolver, which is a thread of its own: a call may go uncounted then
+     */
     size_t calls = __atomic_load_n(&heap.calls, __ATOMIC_RELAXED) + 1;
     __atomic_store_n(&heap.calls, calls, __ATOMIC_RELAXED);
     return heap.fail_at != 0 && calls >= heap.fail_at;
