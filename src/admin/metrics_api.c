@@ -115,9 +115,7 @@ void metrics_api_emit(struct buf *out, const struct metrics_input *in)
     buf_add_str(out, STR("lintel_snapshot_saved_age_seconds "));
     metrics_seconds(out, in->saved_age);
     buf_add_char(out, '\n');
-    if (in->api.resource_n > 0) {
-        emit_resources(out, &in->api);
-        emit_contact(out, &in->api);
-        emit_client(out, &in->api);
-    }
+    emit_resources(out, &in->api);
+    emit_contact(out, &in->api);
+    emit_client(out, &in->api);
 }
