@@ -3,9 +3,9 @@
 #include "cli/out.h"
 #include "controller/controller.h"
 #include "log/log.h"
+#include "os/proc.h"
 #include "wire/uri.h"
 
-#include "os/proc.h"
 #include <stdlib.h>
 
 enum { DESCRIPTOR_MAX = 1 << 20 };
@@ -16,6 +16,45 @@ static struct str node_name(const struct cli_args *a)
     struct str name = str_from_cstr(getenv("NODE_NAME"));
     bool is_used = cli_flag(a, CLI_OPT_enable_topology_aware_routing);
     return is_used && dns_subdomain_is_valid(name) ? name : STR_EMPTY;
+}
+
+static struct certificates_options webhook_options(const struct cli_args *a)
+{
+    struct certificates_options o = {
+        .certificate_file = command_text(a, CLI_OPT_validating_webhook_certificate),
+        .key_file = command_text(a, CLI_OPT_validating_webhook_key),
+        .shared = {.configuration = cli_text(a, CLI_OPT_validating_webhook_configuration)},
+    };
+    (void)str_cut(cli_text(a, CLI_OPT_validating_webhook_secret), '/', &o.shared.secret_namespace,
+                  &o.shared.secret); /* was checked, or both are empty */
+    return o;
+}
+
+/* A name from the environment; what is no name counts as not given. */
+static struct str pod_name(const char *variable)
+{
+    struct str name = str_from_cstr(getenv(variable));
+    return dns_subdomain_is_valid(name) ? name : STR_EMPTY;
+}
+
+static struct status_options status_options(const struct cli_args *a)
+{
+    struct status_options o = {
+        .pod_namespace = pod_name("POD_NAMESPACE"),
+        .pod = pod_name("POD_NAME"),
+        .controller = cli_text(a, CLI_OPT_controller_class),
+        .publish_status_address = cli_text(a, CLI_OPT_publish_status_address),
+        .updates_status = cli_flag(a, CLI_OPT_update_status),
+        .clears_on_shutdown = cli_flag(a, CLI_OPT_update_status_on_shutdown),
+        .reports_internal_ip = cli_flag(a, CLI_OPT_report_node_internal_ip_address),
+        .has_sync_events = !cli_flag(a, CLI_OPT_disable_sync_events),
+        .has_election = !cli_flag(a, CLI_OPT_disable_leader_election),
+        .election_id = cli_text(a, CLI_OPT_election_id),
+        .election_ttl = cli_number(a, CLI_OPT_election_ttl),
+    };
+    (void)str_cut(cli_text(a, CLI_OPT_publish_service), '/', &o.publish_service_namespace,
+                  &o.publish_service); /* was checked, or both are empty */
+    return o;
 }
 
 /* The hidden command that the supervisor starts: argument 1 is the heritage. */
@@ -35,6 +74,7 @@ static int run_controller(const struct cli_args *a)
         .snapshot_file = command_text(a, CLI_OPT_snapshot_file),
         .api = command_api_options(a),
         .compile = command_compile_options(a),
+        .feedback = {.status = status_options(a), .webhook = webhook_options(a)},
     };
     o.api.node_name = o.compile.node_name = node_name(a);
     return controller_main((int)fd, &o);

@@ -18,6 +18,9 @@ struct admin_views {
     struct loop *loop; /* long answers are made a piece in each tick; NULL: all at once */
     /* Fills everything but stats, which is set. */
     void (*metrics)(void *arg, struct metrics_input *in);
+    /* Adds metrics of others, called with further_arg; or NULL. */
+    void (*further_metrics)(void *further_arg, struct buf *out);
+    void *further_arg;
     /* What explain may look at; valid during the request. */
     struct explain_world (*world)(void *arg);
     /* Adds the snapshot as text or JSON. */

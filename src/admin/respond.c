@@ -107,6 +107,9 @@ static void view_metrics(const struct call *c)
         return;
     }
     metrics_emit(&r->body, &in);
+    if (c->views->further_metrics != NULL) {
+        c->views->further_metrics(c->views->further_arg, &r->body);
+    }
     r->status = 200;
     r->type = TYPE_METRICS;
 }

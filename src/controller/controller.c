@@ -3,12 +3,14 @@
 
 #include "admin/listener.h"
 #include "base/mem.h"
+#include "controller/feedback.h"
 #include "controller/pipeline.h"
 #include "controller/views.h"
 #include "log/log.h"
 #include "os/heritage.h"
 #include "stats/series.h"
 
+#include <signal.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -18,12 +20,13 @@ struct controller {
     struct stats_area *stats;
     struct pipeline_options pipeline_options;
     struct pipeline pipeline;
+    struct feedback feedback;
     struct admin_views views;
     struct admin_listener health;
     struct watch control;
     struct timer start;
     struct timer retire; /* of series that nobody uses */
-    bool has_health, is_ready_sent;
+    bool has_health, is_ready_sent, is_closing;
 };
 
 static void on_control(struct watch *w, uint32_t events);
@@ -77,7 +80,23 @@ static void on_commit(void *arg, enum err e)
     if (!publish_is_waiting(c->pipeline.publish)) {
         send_ready(c);
     }
+    feedback_on_commit(&c->feedback);
     watch_control(c);
+}
+
+static void on_closed(void *arg)
+{
+    const struct controller *c = arg;
+    loop_stop(c->loop);
+}
+
+/* The workers are gone: what we leave in the cluster is put in order, then we go too. */
+static void close_down(struct controller *c)
+{
+    if (!c->is_closing) {
+        c->is_closing = true;
+        feedback_close(&c->feedback, on_closed, c);
+    }
 }
 
 /* One message; true when there may be more. */
@@ -89,12 +108,15 @@ static bool take_control(struct controller *c)
     if (e == E_AGAIN) {
         return false;
     }
-    if (e != E_OK || m.type == CONTROL_DRAIN) {
-        loop_stop(c->loop); /* the workers are gone, or the supervisor is */
+    if (e != E_OK) {
+        loop_stop(c->loop); /* the supervisor is gone */
         return false;
     }
     if (fd >= 0) {
         (void)close(fd); /* nobody sends us one */
+    }
+    if (m.type == CONTROL_DRAIN) {
+        close_down(c);
     }
     return true;
 }
@@ -115,15 +137,24 @@ static void on_control(struct watch *w, uint32_t events)
     }
 }
 
-static enum err open_health(struct controller *c)
+/* -1: there is none of that name. */
+static int listener_fd(const struct controller *c, struct str name)
 {
     for (uint32_t i = 0; i < c->heritage.listener_n; i++) {
         const struct heritage_listener *l = &c->heritage.listeners[i];
-        if (str_eq(str_from_cstr(l->name), STR("health"))) {
-            TRY(admin_listener_open(&c->health, c->loop, l->fd, &c->views));
-            c->has_health = true;
-            return E_OK;
+        if (str_eq(str_from_cstr(l->name), name)) {
+            return l->fd;
         }
+    }
+    return -1;
+}
+
+static enum err open_health(struct controller *c)
+{
+    int fd = listener_fd(c, STR("health"));
+    if (fd >= 0) {
+        TRY(admin_listener_open(&c->health, c->loop, fd, &c->views));
+        c->has_health = true;
     }
     return E_OK;
 }
@@ -149,6 +180,7 @@ static void on_start(struct timer *t)
 
 static enum err start(struct controller *c, const struct controller_options *o)
 {
+    (void)signal(SIGPIPE, SIG_IGN); /* libcurl's sockets; inherited so, but by hand it is not */
     TRY(loop_new(&c->loop));
     TRY(stats_open(c->heritage.stats_fd, &c->stats));
     c->pipeline_options = (struct pipeline_options){.manifests = o->manifests,
@@ -160,7 +192,8 @@ static enum err start(struct controller *c, const struct controller_options *o)
                                                     .control_fd = c->heritage.control_fd,
                                                     .stats = c->stats};
     TRY(pipeline_init(&c->pipeline, c->loop, &c->pipeline_options, on_commit, c));
-    views_init(&c->views, &c->pipeline);
+    feedback_init(&c->feedback, &c->pipeline, &o->feedback, listener_fd(c, STR("webhook")));
+    views_init(&c->views, &c->pipeline, &c->feedback);
     TRY(open_health(c));
     watch_control(c);
     loop_arm(c->loop, &c->start, 0, on_start);
@@ -176,6 +209,7 @@ static void finish(struct controller *c)
     if (c->has_health) {
         admin_listener_close(&c->health);
     }
+    feedback_fini(&c->feedback);
     if (c->pipeline.publish != NULL) {
         pipeline_fini(&c->pipeline);
     }

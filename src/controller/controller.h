@@ -3,6 +3,7 @@
 #pragma once
 
 #include "compile/compile.h"
+#include "controller/feedback.h"
 #include "source/api.h"
 
 struct controller_options {
@@ -12,6 +13,7 @@ struct controller_options {
     struct api_options api;    /* but for client and callbacks */
     const char *snapshot_file; /* NULL = none */
     struct compile_options compile;
+    struct feedback_options feedback;
 };
 
 /* heritage_fd: argument 1 of os/heritage.h; taken. Borrows options. Gives the exit status: 0 after

@@ -81,6 +81,15 @@ void diagnostics_add(void *diagnostics, const struct diag *diag)
         log_line(diag->severity == DIAG_ERROR ? LOG_ERROR : LOG_WARN, "%.*s", STR_ARG(text));
     }
     remember(d, text, hash);
+    if (d->on_new != NULL) {
+        d->on_new(d->on_new_arg, diag);
+    }
+}
+
+void diagnostics_on_new(struct diagnostics *d, diag_fn *fn, void *arg)
+{
+    d->on_new = fn;
+    d->on_new_arg = arg;
 }
 
 static void forget(struct diagnostics *d, struct known *k)

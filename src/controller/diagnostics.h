@@ -20,11 +20,15 @@ struct diagnostics {
     uint64_t total;      /* that came up since the start */
     uint64_t logged;     /* lines since the last sweep */
     uint64_t not_logged; /* over the maximum since the last sweep */
+    diag_fn *on_new;     /* NULL: nobody */
+    void *on_new_arg;
 };
 
 void diagnostics_init(struct diagnostics *d);
 void diagnostics_fini(struct diagnostics *d);
 /* A diag_fn: diagnostics is the struct. Logs what was not known. */
 void diagnostics_add(void *diagnostics, const struct diag *diag);
+/* Calls fn once for each that comes up from now on. NULL: nobody any more. */
+void diagnostics_on_new(struct diagnostics *d, diag_fn *fn, void *arg);
 /* Compares with what is wrong now and logs what has gone. For quiet moments: O(all). */
 void diagnostics_sweep(struct diagnostics *d, diagnostics_each_fn *each, void *arg);

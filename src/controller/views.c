@@ -101,13 +101,20 @@ static void view_dump(void *arg, bool is_json, struct buf *out)
     out->bad = out->bad || e != E_OK;
 }
 
-void views_init(struct admin_views *ret, struct pipeline *p)
+static void view_further(void *arg, struct buf *out)
+{
+    feedback_emit_metrics(arg, out);
+}
+
+void views_init(struct admin_views *ret, struct pipeline *p, struct feedback *f)
 {
     *ret = (struct admin_views){
         .arg = p,
         .stats = p->options->stats,
         .loop = p->loop,
         .metrics = view_metrics,
+        .further_metrics = view_further,
+        .further_arg = f,
         .world = view_world,
         .dump = view_dump,
         .each_diag = pipeline_each_diag,

@@ -2,7 +2,8 @@
 #pragma once
 
 #include "admin/handler.h"
+#include "controller/feedback.h"
 #include "controller/pipeline.h"
 
-/* Borrows p for the life of *ret. */
-void views_init(struct admin_views *ret, struct pipeline *p);
+/* Borrows p and f for the life of *ret. */
+void views_init(struct admin_views *ret, struct pipeline *p, struct feedback *f);

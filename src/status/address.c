@@ -39,7 +39,7 @@ struct found {
 struct address {
     struct address_options options;
     struct peers peers;
-    struct ask ask; /* the Service, or one node after the other */
+    struct inquiry ask; /* the Service, or one node after the other */
     struct buf path;
     struct timer refresh;
     struct node *nodes; /* sorted by name between looks */
@@ -210,7 +210,7 @@ static void on_diag(void *arg, const struct diag *d)
     (void)d; /* the source tells of bad objects */
 }
 
-static void on_service(struct ask *ask, const struct kube_result *result,
+static void on_service(struct inquiry *ask, const struct kube_result *result,
                        const struct tree_node *root)
 {
     struct address *a = container_of(ask, struct address, ask);
@@ -231,10 +231,10 @@ static void on_service(struct ask *ask, const struct kube_result *result,
     settle(a);
 }
 
-static void ask_for(struct address *a, const char *what, ask_fn *on_answer)
+static void inquiry_for(struct address *a, const char *what, inquiry_fn *on_answer)
 {
     const struct kube_request request = {.method = KUBE_GET, .path = buf_str(&a->path)};
-    enum err e = a->path.bad ? E_NOMEM : ask_start(&a->ask, &request, on_answer);
+    enum err e = a->path.bad ? E_NOMEM : inquiry_start(&a->ask, &request, on_answer);
     if (e != E_OK) {
         fail(a, what, &(struct kube_result){.error = e});
     }
@@ -255,7 +255,7 @@ static void look_at_service(struct address *a)
     text_add_escaped(&a->path, o->publish_service_namespace);
     buf_add_str(&a->path, STR("/services/"));
     text_add_escaped(&a->path, o->publish_service);
-    ask_for(a, "the Service of --publish-service cannot be asked for", on_service);
+    inquiry_for(a, "the Service of --publish-service cannot be asked for", on_service);
 }
 
 /* ---- of nodes ---- */
@@ -348,7 +348,8 @@ static void settle_nodes(struct address *a)
 
 static void next_node(struct address *a);
 
-static void on_node(struct ask *ask, const struct kube_result *result, const struct tree_node *root)
+static void on_node(struct inquiry *ask, const struct kube_result *result,
+                    const struct tree_node *root)
 {
     struct address *a = container_of(ask, struct address, ask);
     struct node *node = &a->nodes[a->node_at];
@@ -383,7 +384,7 @@ static void next_node(struct address *a)
             buf_reset(&a->path);
             buf_add_str(&a->path, STR("/api/v1/nodes/"));
             text_add_escaped(&a->path, str_make(node->name_text, node->name_n));
-            ask_for(a, "a node cannot be asked for", on_node);
+            inquiry_for(a, "a node cannot be asked for", on_node);
             return;
         }
     }
@@ -439,8 +440,8 @@ static void on_refresh(struct timer *t)
 static void stop(struct address *a)
 {
     loop_disarm(a->options.loop, &a->refresh);
-    ask_cancel(&a->ask);
-    ask_cancel(&a->peers.ask);
+    inquiry_cancel(&a->ask);
+    inquiry_cancel(&a->peers.ask);
 }
 
 void address_switch(struct address *a, bool is_on)
@@ -486,7 +487,7 @@ enum err address_open(const struct address_options *options, struct address **re
     }
     a->options = *options;
     peers_init(&a->peers, options->client, options->pod_namespace, options->pod);
-    ask_init(&a->ask, options->client);
+    inquiry_init(&a->ask, options->client);
     buf_init(&a->path, PATH_BYTES_MAX);
     a->present = mem_calloc(1, sizeof(*a->present));
     a->next = mem_calloc(1, sizeof(*a->next));
@@ -513,7 +514,7 @@ void address_close(struct address *a)
     }
     loop_disarm(a->options.loop, &a->refresh);
     peers_fini(&a->peers);
-    ask_fini(&a->ask);
+    inquiry_fini(&a->ask);
     buf_fini(&a->path);
     mem_free(a->nodes);
     found_free(a->present);

@@ -33,7 +33,7 @@ struct leader {
     struct leader_options options;
     char *texts;
     struct buf path, body;
-    struct ask ask;
+    struct inquiry ask;
     struct timer next;     /* the next look or renewal */
     struct timer deadline; /* leading ends */
     struct deferred released;
@@ -177,12 +177,12 @@ static void try_again(struct leader *l, const char *what, const struct kube_resu
     loop_arm(l->options.loop, &l->next, wait, on_next);
 }
 
-static void send(struct leader *l, const struct kube_request *request, ask_fn *on_answer)
+static void send(struct leader *l, const struct kube_request *request, inquiry_fn *on_answer)
 {
     struct kube_request r = *request;
     r.timeout = l->options.duration / 9;
     l->asked_at = loop_now(l->options.loop);
-    enum err e = l->path.bad || l->body.bad ? E_NOMEM : ask_start(&l->ask, &r, on_answer);
+    enum err e = l->path.bad || l->body.bad ? E_NOMEM : inquiry_start(&l->ask, &r, on_answer);
     if (e != E_OK) {
         try_again(l, "cannot be asked for", &(struct kube_result){.error = e});
     }
@@ -254,7 +254,7 @@ static void write_body(struct leader *l, enum lease_write write, bool is_creatio
 
 /* A merge patch keeps what others keep in the Lease (labels, owners); with the resourceVersion in
  * it, the API server refuses it when the Lease is no longer what we have seen. */
-static void put_lease(struct leader *l, enum lease_write write, ask_fn *on_answer)
+static void put_lease(struct leader *l, enum lease_write write, inquiry_fn *on_answer)
 {
     write_path(l, true);
     write_body(l, write, false);
@@ -266,7 +266,7 @@ static void put_lease(struct leader *l, enum lease_write write, ask_fn *on_answe
          on_answer);
 }
 
-static void on_written(struct ask *a, const struct kube_result *result,
+static void on_written(struct inquiry *a, const struct kube_result *result,
                        const struct tree_node *root)
 {
     struct leader *l = container_of(a, struct leader, ask);
@@ -307,7 +307,8 @@ static void judge_lease(struct leader *l)
     }
 }
 
-static void on_looked(struct ask *a, const struct kube_result *result, const struct tree_node *root)
+static void on_looked(struct inquiry *a, const struct kube_result *result,
+                      const struct tree_node *root)
 {
     struct leader *l = container_of(a, struct leader, ask);
     if (root != NULL) {
@@ -339,7 +340,7 @@ static void on_next(struct timer *t)
 
 /* ---- giving it back ---- */
 
-static void on_given_back(struct ask *a, const struct kube_result *result,
+static void on_given_back(struct inquiry *a, const struct kube_result *result,
                           const struct tree_node *root)
 {
     struct leader *l = container_of(a, struct leader, ask);
@@ -362,7 +363,7 @@ void leader_release(struct leader *l, void (*on_released)(void *arg), void *arg)
     l->on_released_arg = arg;
     loop_disarm(l->options.loop, &l->next);
     loop_disarm(l->options.loop, &l->deadline);
-    ask_cancel(&l->ask);
+    inquiry_cancel(&l->ask);
     bool is_ours = l->is_leading && l->lease.version.n > 0;
     l->is_leading = false;
     if (!is_ours) {
@@ -375,7 +376,7 @@ void leader_release(struct leader *l, void (*on_released)(void *arg), void *arg)
                                          .path = buf_str(&l->path),
                                          .content_type = "application/merge-patch+json",
                                          .body = buf_str(&l->body)};
-    if (l->path.bad || l->body.bad || ask_start(&l->ask, &request, on_given_back) != E_OK) {
+    if (l->path.bad || l->body.bad || inquiry_start(&l->ask, &request, on_given_back) != E_OK) {
         loop_defer(l->options.loop, &l->released, on_nothing_to_release);
     }
 }
@@ -413,7 +414,7 @@ enum err leader_open(const struct leader_options *options, struct leader **ret)
         mem_free(l);
         return E_NOMEM;
     }
-    ask_init(&l->ask, options->client);
+    inquiry_init(&l->ask, options->client);
     buf_init(&l->path, TEXT_BYTES_MAX);
     buf_init(&l->body, TEXT_BYTES_MAX);
     loop_arm(options->loop, &l->next, 0, on_next);
@@ -429,7 +430,7 @@ void leader_free(struct leader *l)
     loop_disarm(l->options.loop, &l->next);
     loop_disarm(l->options.loop, &l->deadline);
     loop_undefer(&l->released);
-    ask_fini(&l->ask);
+    inquiry_fini(&l->ask);
     buf_fini(&l->path);
     buf_fini(&l->body);
     mem_free(l->texts);

@@ -11,7 +11,7 @@
 #pragma once
 
 #include "event/loop.h"
-#include "status/ask.h"
+#include "status/inquiry.h"
 
 struct leader_options {
     struct loop *loop;

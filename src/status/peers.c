@@ -95,10 +95,10 @@ static void write_selector(struct peers *p, const struct tree_node *pod)
 
 /* ---- calls ---- */
 
-static enum err get(struct peers *p, ask_fn *on_answer)
+static enum err get(struct peers *p, inquiry_fn *on_answer)
 {
     const struct kube_request request = {.method = KUBE_GET, .path = buf_str(&p->path)};
-    return p->path.bad || p->selector.bad ? E_NOMEM : ask_start(&p->ask, &request, on_answer);
+    return p->path.bad || p->selector.bad ? E_NOMEM : inquiry_start(&p->ask, &request, on_answer);
 }
 
 static void write_path(struct peers *p)
@@ -112,7 +112,8 @@ static void finish_with(struct peers *p, enum err e)
     p->on_done(p->arg, &(struct kube_result){.error = e});
 }
 
-static void on_page(struct ask *a, const struct kube_result *result, const struct tree_node *root);
+static void on_page(struct inquiry *a, const struct kube_result *result,
+                    const struct tree_node *root);
 
 /* continue_token: empty for the first page. */
 static enum err get_page(struct peers *p, struct str continue_token)
@@ -127,7 +128,8 @@ static enum err get_page(struct peers *p, struct str continue_token)
     return get(p, on_page);
 }
 
-static void on_page(struct ask *a, const struct kube_result *result, const struct tree_node *root)
+static void on_page(struct inquiry *a, const struct kube_result *result,
+                    const struct tree_node *root)
 {
     struct peers *p = container_of(a, struct peers, ask);
     const struct tree_node *items = tree_get(root, STR("items"));
@@ -143,7 +145,7 @@ static void on_page(struct ask *a, const struct kube_result *result, const struc
     }
 }
 
-static void on_own_pod(struct ask *a, const struct kube_result *result,
+static void on_own_pod(struct inquiry *a, const struct kube_result *result,
                        const struct tree_node *root)
 {
     struct peers *p = container_of(a, struct peers, ask);
@@ -176,14 +178,14 @@ void peers_init(struct peers *p, struct kube_client *client, struct str namespac
                 struct str pod)
 {
     *p = (struct peers){.namespace_name = namespace_name, .pod = pod};
-    ask_init(&p->ask, client);
+    inquiry_init(&p->ask, client);
     buf_init(&p->path, PATH_BYTES_MAX);
     buf_init(&p->selector, SELECTOR_BYTES_MAX);
 }
 
 void peers_fini(struct peers *p)
 {
-    ask_fini(&p->ask);
+    inquiry_fini(&p->ask);
     buf_fini(&p->path);
     buf_fini(&p->selector);
 }

@@ -3,10 +3,10 @@
  * with each look, by one GET and one list in pages. */
 #pragma once
 
-#include "status/ask.h"
+#include "status/inquiry.h"
 
 struct peers {
-    struct ask ask;
+    struct inquiry ask;
     struct str namespace_name, pod; /* ours; borrowed */
     struct buf path, selector;
     /* A pod, borrowed. */

@@ -1,5 +1,5 @@
-/* status/ask: one call, its answer as a tree. */
-#include "status/ask.h"
+/* status/inquiry: one call, its answer as a tree. */
+#include "status/inquiry.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,7 +14,7 @@
 
 struct bench {
     struct fake fake;
-    struct ask ask;
+    struct inquiry ask;
     const char *body;
     size_t fill; /* bytes of a string that the answer holds besides */
     uint32_t status;
@@ -44,16 +44,16 @@ static void api(void *arg, const struct fake_request *request, struct fake_answe
     }
 }
 
-static void on_answer(struct ask *a, const struct kube_result *result,
+static void on_answer(struct inquiry *a, const struct kube_result *result,
                       const struct tree_node *root);
 
 static void ask(struct bench *b)
 {
     const struct kube_request request = {.method = KUBE_GET, .path = STR("/x?y")};
-    assert_int_equal(ask_start(&b->ask, &request, on_answer), E_OK);
+    assert_int_equal(inquiry_start(&b->ask, &request, on_answer), E_OK);
 }
 
-static void on_answer(struct ask *a, const struct kube_result *result, const struct tree_node *root)
+static void on_answer(struct inquiry *a, const struct kube_result *result, const struct tree_node *root)
 {
     struct bench *b = container_of(a, struct bench, ask);
     b->answers++;
@@ -65,7 +65,7 @@ static void on_answer(struct ask *a, const struct kube_result *result, const str
         b->again--;
         ask(b);
     } else if (b->ends) {
-        ask_fini(a);
+        inquiry_fini(a);
     }
 }
 
@@ -73,22 +73,22 @@ static void bench_init(struct bench *b)
 {
     *b = (struct bench){.body = "{\"a\": \"b\"}", .status = 200};
     fake_init(&b->fake, api, b);
-    ask_init(&b->ask, b->fake.client);
+    inquiry_init(&b->ask, b->fake.client);
 }
 
 static void bench_fini(struct bench *b)
 {
-    ask_fini(&b->ask);
+    inquiry_fini(&b->ask);
     fake_fini(&b->fake);
 }
 
-static void ask_and_wait(struct bench *b)
+static void inquiry_and_wait(struct bench *b)
 {
     b->answers = 0;
     ask(b);
-    assert_true(ask_is_under_way(&b->ask));
+    assert_true(inquiry_is_under_way(&b->ask));
     fake_run(&b->fake, 20 * USEC_PER_SEC);
-    assert_false(ask_is_under_way(&b->ask));
+    assert_false(inquiry_is_under_way(&b->ask));
     assert_int_equal(b->answers, 1);
 }
 
@@ -97,11 +97,11 @@ static void answers(void **state)
     (void)state;
     struct bench b;
     bench_init(&b);
-    ask_and_wait(&b);
+    inquiry_and_wait(&b);
     assert_true(b.has_root && b.result.error == E_OK);
     assert_string_equal(b.a, "b");
     b.body = "{\"a\": \"c\"} {\"a\": \"d\"}"; /* more than one document: the first */
-    ask_and_wait(&b);
+    inquiry_and_wait(&b);
     assert_string_equal(b.a, "c");
     bench_fini(&b);
 }
@@ -112,17 +112,17 @@ static void failures(void **state)
     struct bench b;
     bench_init(&b);
     b.body = "{\"a\": ";
-    ask_and_wait(&b);
+    inquiry_and_wait(&b);
     assert_true(!b.has_root && b.result.error == E_PROTO && b.result.status == 200);
     b.body = "";
-    ask_and_wait(&b);
+    inquiry_and_wait(&b);
     assert_true(!b.has_root && b.result.error == E_PROTO);
     b.body = "{}";
     b.status = 404;
-    ask_and_wait(&b);
+    inquiry_and_wait(&b);
     assert_true(!b.has_root && b.result.error == E_OK && b.result.status == 404);
     b.error = E_TIMEOUT; /* the default timeout passes */
-    ask_and_wait(&b);
+    inquiry_and_wait(&b);
     assert_true(!b.has_root && b.result.error == E_TIMEOUT);
     bench_fini(&b);
 }
@@ -134,10 +134,10 @@ static void length_limit(void **state)
     bench_init(&b);
     b.body = "";
     b.fill = STATUS_ANSWER_BYTES_MAX;
-    ask_and_wait(&b);
+    inquiry_and_wait(&b);
     assert_true(b.has_root);
     b.fill = STATUS_ANSWER_BYTES_MAX + 1;
-    ask_and_wait(&b);
+    inquiry_and_wait(&b);
     assert_true(!b.has_root && b.result.error == E_LIMIT);
     bench_fini(&b);
 }
@@ -164,8 +164,8 @@ static void cancel(void **state)
     struct bench b;
     bench_init(&b);
     ask(&b);
-    ask_cancel(&b.ask);
-    assert_false(ask_is_under_way(&b.ask));
+    inquiry_cancel(&b.ask);
+    assert_false(inquiry_is_under_way(&b.ask));
     ask(&b);
     ask(&b); /* the first one is forgotten */
     fake_run(&b.fake, USEC_PER_SEC);
@@ -184,7 +184,7 @@ static void out_of_memory(void **state)
         bench_init(&b);
         const struct kube_request request = {.method = KUBE_GET, .path = STR("/x?y")};
         fake_fail_from(&b.fake, n + 1);
-        enum err e = ask_start(&b.ask, &request, on_answer);
+        enum err e = inquiry_start(&b.ask, &request, on_answer);
         if (e == E_OK) {
             while (b.answers == 0) {
                 assert_int_equal(loop_step(b.fake.loop, USEC_PER_SEC), E_OK);

@@ -1,27 +1,27 @@
 /* Answers are gathered whole and read at the end: they are small, or pages. */
-#include "status/ask.h"
+#include "status/inquiry.h"
 
 #include "base/limits.h"
 #include "document/json.h"
 
-void ask_init(struct ask *a, struct kube_client *client)
+void inquiry_init(struct inquiry *a, struct kube_client *client)
 {
-    *a = (struct ask){.client = client};
+    *a = (struct inquiry){.client = client};
     buf_init(&a->body, STATUS_ANSWER_BYTES_MAX);
 }
 
-void ask_fini(struct ask *a)
+void inquiry_fini(struct inquiry *a)
 {
-    ask_cancel(a);
+    inquiry_cancel(a);
     buf_fini(&a->body);
 }
 
-bool ask_is_under_way(const struct ask *a)
+bool inquiry_is_under_way(const struct inquiry *a)
 {
     return a->call != NULL;
 }
 
-void ask_cancel(struct ask *a)
+void inquiry_cancel(struct inquiry *a)
 {
     struct kube_call *call = a->call;
     a->call = NULL;
@@ -30,14 +30,14 @@ void ask_cancel(struct ask *a)
 
 static void on_data(void *arg, struct str piece)
 {
-    struct ask *a = arg;
+    struct inquiry *a = arg;
     buf_add_str(&a->body, piece);
 }
 
 /* ---- the answer ---- */
 
 struct reading {
-    struct ask *a;
+    struct inquiry *a;
     const struct kube_result *result;
     bool is_told;
 };
@@ -59,7 +59,7 @@ static void on_diag(void *arg, const struct diag *d)
     (void)d; /* what is told in the end is E_PROTO */
 }
 
-static void tell_failure(struct ask *a, const struct kube_result *result, enum err e,
+static void tell_failure(struct inquiry *a, const struct kube_result *result, enum err e,
                          struct str message)
 {
     struct kube_result failed = *result;
@@ -69,7 +69,7 @@ static void tell_failure(struct ask *a, const struct kube_result *result, enum e
 }
 
 /* The callback may ask anew or end the ask: nothing of a is used after it. */
-static void read_answer(struct ask *a, const struct kube_result *result)
+static void read_answer(struct inquiry *a, const struct kube_result *result)
 {
     struct buf body = a->body;
     buf_init(&a->body, STATUS_ANSWER_BYTES_MAX);
@@ -89,7 +89,7 @@ static void read_answer(struct ask *a, const struct kube_result *result)
 
 static void on_done(void *arg, const struct kube_result *result)
 {
-    struct ask *a = arg;
+    struct inquiry *a = arg;
     a->call = NULL;
     if (kube_result_is_ok(result)) {
         read_answer(a, result);
@@ -98,11 +98,11 @@ static void on_done(void *arg, const struct kube_result *result)
     }
 }
 
-enum err ask_start(struct ask *a, const struct kube_request *request, ask_fn *on_answer)
+enum err inquiry_start(struct inquiry *a, const struct kube_request *request, inquiry_fn *on_answer)
 {
     static const struct kube_call_events events = {.on_data = on_data, .on_done = on_done};
     struct kube_request r = *request;
-    ask_cancel(a);
+    inquiry_cancel(a);
     buf_reset(&a->body);
     a->on_answer = on_answer;
     r.timeout = r.timeout == 0 ? TIMEOUT_STATUS_CALL : r.timeout;
