@@ -190,6 +190,22 @@ void secret_release(struct compile *c, struct secret_node *secret)
     }
 }
 
+/* Nothing but the status that somebody has published differs. Each address that we write ourselves
+ * comes back like this. What came from a file may have moved in it, too, which diagnostics tell. */
+static bool is_status_only(const struct object *old_object, const struct object *new_object)
+{
+    if (old_object == NULL || new_object == NULL || new_object->file.n > 0) {
+        return false;
+    }
+    const struct ingress *new_ingress = (const struct ingress *)(const void *)new_object;
+    struct ingress old_ingress = *(const struct ingress *)(const void *)old_object;
+    old_ingress.published = new_ingress->published;
+    old_ingress.published_n = new_ingress->published_n;
+    return object_is_equal(&old_ingress.object, new_object);
+}
+
+/* Records keep nothing of the old object but the pointer to it: links and uses are numbers of rules
+ * and paths, keys and diagnostics are copies. */
 static enum err ingress_changed(struct compile *c, const struct object *old_object,
                                 const struct object *new_object)
 {
@@ -202,8 +218,11 @@ static enum err ingress_changed(struct compile *c, const struct object *old_obje
     if (n == NULL) {
         return new_object != NULL ? E_NOMEM : E_OK;
     }
+    bool is_known = n->object != NULL; /* else the record was just made */
     n->object = (const struct ingress *)(const void *)new_object;
-    node_mark(&c->dirty_ingresses, &n->node);
+    if (!is_known || !is_status_only(old_object, new_object)) {
+        node_mark(&c->dirty_ingresses, &n->node);
+    }
     return E_OK;
 }
 
