@@ -1,21 +1,17 @@
-/* admin/listener.h: the health port's sockets: accepts connections, up to ADMIN_CONNECTIONS_MAX,
- * and hands them to the HTTP/1 server. */
+/* admin/listener.h: the health port: its HTTP/1 server on a listening socket, for up to
+ * ADMIN_CONNECTIONS_MAX connections. */
 #pragma once
 
 #include "admin/handler.h"
-#include "http1/server.h"
+#include "http1/listener.h"
 
 struct admin_listener {
-    struct watch watch; /* of the listening socket */
-    int fd;
+    struct http1_listener listener;
     struct http1_context context;
     struct http_budget budget;
     struct http1_server server;
     struct admin_handler handler;
     struct stats_page stats; /* our own connections, apart from those of clients; nobody reads it */
-    struct timer retry;      /* out of descriptors: look again a little later */
-    struct loop *loop;
-    uint64_t refused; /* connections over the maximum */
 };
 
 /* Serves views on the listening, non-blocking socket fd, which it borrows. l stays where it is

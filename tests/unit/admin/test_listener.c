@@ -214,7 +214,7 @@ static void connections_have_a_maximum(void **state)
         step(s);
     }
     assert_int_equal(s->listener.server.conn_n, ADMIN_CONNECTIONS_MAX);
-    assert_int_equal(s->listener.refused, 1);
+    assert_int_equal(s->listener.listener.refused, 1);
     assert_int_equal(recv(fds[ADMIN_CONNECTIONS_MAX], &c, 1, 0), 0);
     assert_int_equal(recv(fds[0], &c, 1, MSG_DONTWAIT), -1);
     for (int i = 0; i <= ADMIN_CONNECTIONS_MAX; i++) {
