@@ -45,6 +45,24 @@ enum limit {
     UPSTREAM_TRIES_MAX = 3,
     ACCESS_LOG_BYTES_MAX = 256 * 1024,
 
+    /* HTTP/2, of one connection */
+    HTTP2_STREAMS_MAX = 128,              /* --http2-max-concurrent-streams */
+    HTTP2_STREAM_WINDOW_BYTES = 64 << 10, /* of a message that nobody takes */
+    HTTP2_CONN_WINDOW_BYTES = 1 << 20,    /* of all of them */
+    HTTP2_CONN_MEMORY_MAX = 1 << 20,      /* streams, header tables, frames that wait */
+    HTTP2_GATHER_BYTES = 64 << 10,        /* frames that leave together */
+    HTTP2_DECODED_BYTES_MAX = 512 << 10,  /* of one header section, however short it was packed */
+    HTTP2_COOKIE_CRUMBS_MAX = 256,
+    HTTP2_CONTINUATIONS_MAX = 8,     /* frames of one header section */
+    HTTP2_SETTINGS_ENTRIES_MAX = 32, /* in one frame */
+    HTTP2_ACKS_PENDING_MAX = 128,    /* that the peer does not read */
+    HTTP2_RESETS_PER_SECOND = 256,
+    HTTP2_PROVOKED_PER_SECOND = 64, /* resets of ours */
+    HTTP2_PINGS_PER_SECOND = 1000,  /* and one for each useful frame */
+    HTTP2_SETTINGS_PER_SECOND = 32,
+    HTTP2_EMPTY_PER_SECOND = 128,  /* DATA frames without a byte */
+    HTTP2_OTHER_PER_SECOND = 4000, /* and four for each useful frame */
+
     /* supervisor */
     LISTEN_BACKLOG = 4096,   /* cut by the kernel at net.core.somaxconn */
     SEGMENTS_LIVE_MAX = 256, /* the controller keeps far fewer: about 2 log2 of the state's bytes */
@@ -109,6 +127,7 @@ enum limit {
 #define TIMEOUT_CLIENT_WRITE     (60 * USEC_PER_SEC) /* between two successful writes */
 #define TIMEOUT_CLIENT_HALF      (5 * USEC_PER_SEC)  /* for the response, its half being closed */
 #define TIMEOUT_LINGER           (2 * USEC_PER_SEC)
+#define TIMEOUT_HTTP2_NOTICE     (1 * USEC_PER_SEC) /* between the two GOAWAY of a drain */
 #define TIMEOUT_UPSTREAM_CONNECT (5 * USEC_PER_SEC)
 #define TIMEOUT_UPSTREAM_READ    (60 * USEC_PER_SEC) /* between two reads */
 #define TIMEOUT_UPSTREAM_WRITE   (60 * USEC_PER_SEC) /* between two successful writes */

@@ -87,3 +87,19 @@ enum err transport_plain_open(struct transport *t, struct loop *loop, int fd, wa
     }
     return e;
 }
+
+enum err transport_move(struct transport *from, struct transport *to, watch_fn *on_event)
+{
+    int fd = from->watch.fd;
+    loop_unwatch(from->loop, &from->watch);
+    *to = *from;
+    *from = (struct transport){.watch = {.fd = -1}};
+    watch_fn *on_socket = to->ops->adopt == NULL ? on_event : to->ops->adopt(to, on_event);
+    enum err e = loop_watch(to->loop, &to->watch, fd, on_socket);
+    if (e != E_OK) {
+        to->watch.fd = fd; /* so that it is closed */
+        to->ops->close(to, false);
+        to->ops = NULL;
+    }
+    return e;
+}

@@ -22,6 +22,9 @@ struct transport_ops {
     uint64_t (*taken)(struct transport *t);
     /* No more bytes from us; reading goes on. */
     void (*finish)(struct transport *t);
+    /* t has just been moved: events of its socket go to the result, which passes them on to
+     * on_event. NULL where that is on_event itself. */
+    watch_fn *(*adopt)(struct transport *t, watch_fn *on_event);
     /* Unwatches and closes. has_reset: the peer shall see a reset, not a clean end. */
     void (*close)(struct transport *t, bool has_reset);
 };
@@ -39,6 +42,10 @@ extern const struct transport_ops transport_plain_ops;
 
 /* Takes fd (closed on failure too): watches it edge-triggered. Errors: E_SYS. */
 enum err transport_plain_open(struct transport *t, struct loop *loop, int fd, watch_fn *on_event);
+
+/* Makes to what from was, for another owner; from is empty then. Whatever the socket has is told
+ * again by an event. Closed on failure. Not while a send or receive of it is on. Errors: E_SYS. */
+enum err transport_move(struct transport *from, struct transport *to, watch_fn *on_event);
 
 /* Opens transports of one kind: what a server is told to use. */
 struct transport_opener {

@@ -505,6 +505,38 @@ static enum reason reason_of_excess(struct str head)
     return str_find(head, '\r') > TARGET_BYTES_MAX ? REASON_target_too_long : REASON_head_too_large;
 }
 
+/* ---- HTTP/2 ---- */
+
+static bool is_preface(struct str bytes)
+{
+    struct str preface = STR("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"); /* RFC 9113 section 3.4 */
+    size_t n = bytes.n < preface.n ? bytes.n : preface.n;
+    return n > 0 && str_eq(str_first(bytes, n), str_first(preface, n));
+}
+
+/* The client speaks HTTP/2, or may be about to say so: nothing but these bytes has come. */
+static bool conn_is_heirs(const struct conn *c, struct str bytes)
+{
+    const struct http1_heir *heir = c->server->heir;
+    if (heir == NULL || c->request_n > 0) {
+        return false;
+    }
+    return heir->is_chosen != NULL ? heir->is_chosen(&c->channel.transport) : is_preface(bytes);
+}
+
+static bool conn_bequeath(struct conn *c, struct str bytes)
+{
+    struct http1_heir *heir = c->server->heir;
+    enum { PREFACE_BYTES = 24 };
+    if (heir->is_chosen == NULL && bytes.n < PREFACE_BYTES) {
+        return false;
+    }
+    heir->take(heir, &c->channel.transport, &c->peer, bytes);
+    c->channel.context->is_receive_busy = false;
+    conn_kill(c, false);
+    return true;
+}
+
 /* A step returns true when there may be more to do at once. */
 static bool step_head(struct conn *c)
 {
@@ -514,6 +546,9 @@ static bool step_head(struct conn *c)
     if (e == E_AGAIN) {
         if (c->wait == WAIT_HANDSHAKE && c->channel.transport.is_open) {
             conn_wait(c, WAIT_IDLE);
+            if (conn_is_heirs(c, STR_EMPTY)) {
+                (void)conn_bequeath(c, STR_EMPTY); /* chosen, so it goes */
+            }
         }
         return false;
     }
@@ -525,7 +560,11 @@ static bool step_head(struct conn *c)
         conn_kill(c, false);
         return false;
     }
-    e = h1_head_scan(&c->scan, bytes.p, bytes.n, &head_n);
+    bool is_heirs = conn_is_heirs(c, bytes);
+    if (is_heirs && conn_bequeath(c, bytes)) {
+        return false;
+    }
+    e = is_heirs ? E_AGAIN : h1_head_scan(&c->scan, bytes.p, bytes.n, &head_n);
     if (e == E_OK && head_n <= max) {
         struct str rest;
         conn_dispatch(c, bytes, head_n, &rest);

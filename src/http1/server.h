@@ -6,11 +6,22 @@
 #include "http1/channel.h"
 #include "stats/stats.h"
 
+/* Who takes connections over on which a client speaks HTTP/2. */
+struct http1_heir {
+    /* What the handshake says (ALPN); NULL: the connection preface alone tells (RFC 9113 section
+     * 3.3). */
+    bool (*is_chosen)(const struct transport *t);
+    /* Moves t away (transport_move()), or closes it. first: what has come, borrowed. */
+    void (*take)(struct http1_heir *h, struct transport *t, const struct http_peer *peer,
+                 struct str first);
+};
+
 struct http1_server {
     struct http1_context *context;
     struct http_handler *handler;
     struct stats_page *stats;        /* never NULL */
     struct transport_opener *opener; /* NULL: plain TCP; set after http1_server_init() */
+    struct http1_heir *heir;         /* NULL: HTTP/2 is refused; set after http1_server_init() */
     bool is_draining;
     struct list conns;
     size_t conn_n;

@@ -21,7 +21,7 @@
 
 #define SNAP_MAGIC "LINTELSN"
 enum {
-    SNAP_VERSION = 3,
+    SNAP_VERSION = 4,
     SNAP_ALIGN = 8,
     SNAP_TABLE_BYTES_MAX = 255, /* name of a route table; holds no '/' */
     SNAP_HOST_BYTES_MAX = 256   /* host pattern: a DNS name and "**." */

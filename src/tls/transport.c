@@ -364,6 +364,14 @@ static uint64_t tls_taken(struct transport *t)
     return transport_plain_ops.taken(t);
 }
 
+static watch_fn *tls_adopt(struct transport *t, watch_fn *on_event)
+{
+    struct conn *c = conn_of(t);
+    c->transport = t;
+    c->on_event = on_event;
+    return on_socket;
+}
+
 static void conn_free(struct conn *c)
 {
     loop_undefer(&c->again);
@@ -390,6 +398,7 @@ static const struct transport_ops tls_ops = {
     .send = tls_send,
     .taken = tls_taken,
     .finish = tls_finish,
+    .adopt = tls_adopt,
     .close = tls_close,
 };
 

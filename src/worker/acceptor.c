@@ -76,10 +76,16 @@ static bool accept_one(struct acceptor *a)
     return true;
 }
 
+static bool is_at_max(const struct acceptor *a)
+{
+    return a->server->conn_n + a->other->conn_n >=
+           a->server->context->settings->max_worker_connections;
+}
+
 /* At the maximum new connections wait in the kernel's queue. */
 static bool acceptor_is_full(struct acceptor *a)
 {
-    if (a->server->conn_n < a->server->context->settings->max_worker_connections) {
+    if (!is_at_max(a)) {
         return false;
     }
     acceptor_pause(a, &a->server->stats->limit_connections, "max-worker-connections is reached");
@@ -97,8 +103,7 @@ static void acceptor_on_event(struct watch *w, uint32_t events)
 static void acceptor_on_pause(struct timer *t)
 {
     struct acceptor *a = container_of(t, struct acceptor, pause);
-    bool is_full = a->server->conn_n >= a->server->context->settings->max_worker_connections;
-    if (is_full ||
+    if (is_at_max(a) ||
         loop_watch_listener(a->loop, &a->watch, a->listener->fd, acceptor_on_event) != E_OK) {
         loop_arm(a->loop, &a->pause, PAUSE, acceptor_on_pause);
         return;
@@ -106,10 +111,10 @@ static void acceptor_on_pause(struct timer *t)
 }
 
 void acceptor_init(struct acceptor *a, struct loop *loop, struct http1_server *server,
-                   const struct heritage_listener *listener)
+                   const struct http2_server *other, const struct heritage_listener *listener)
 {
     *a = (struct acceptor){
-        .watch = {.fd = -1}, .loop = loop, .server = server, .listener = listener};
+        .watch = {.fd = -1}, .loop = loop, .server = server, .other = other, .listener = listener};
 }
 
 enum err acceptor_start(struct acceptor *a)

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "http1/server.h"
+#include "http2/server.h"
 #include "os/heritage.h"
 
 struct acceptor {
@@ -10,13 +11,14 @@ struct acceptor {
     struct timer pause; /* out of descriptors: accept again when it fires */
     struct loop *loop;
     struct http1_server *server;
+    const struct http2_server *other; /* what it hands over to */
     const struct heritage_listener *listener;
     bool is_open, is_paused;
 };
 
 /* Borrows everything. Nothing is accepted before acceptor_start(). */
 void acceptor_init(struct acceptor *a, struct loop *loop, struct http1_server *server,
-                   const struct heritage_listener *listener);
+                   const struct http2_server *other, const struct heritage_listener *listener);
 enum err acceptor_start(struct acceptor *a); /* E_SYS */
 /* Takes what waits in the queue, then closes the listening socket. */
 void acceptor_stop(struct acceptor *a);

@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "http1/client.h"
+#include "http2/server.h"
 #include "log/access.h"
 #include "log/log.h"
 #include "os/heritage.h"
@@ -31,6 +32,9 @@ struct worker {
     struct http_budget budget;
     struct http1_context http1;
     struct http1_server server;
+    struct http2_context http2;
+    struct http2_server server2;
+    struct http1_heir heir; /* server hands connections over to server2 */
     struct http1_dialer dialer;
     struct upstream_set *upstreams;
     struct series_table *series;
@@ -69,7 +73,8 @@ static void on_drain_timer(struct timer *t)
 {
     struct worker *w = container_of(t, struct worker, drain_timer);
     if (w->phase == DRAINING) {
-        log_line(LOG_WARN, "drain timeout: cutting connections=%zu", w->server.conn_n);
+        log_line(LOG_WARN, "drain timeout: cutting connections=%zu",
+                 w->server.conn_n + w->server2.conn_n);
         loop_stop(w->loop);
         return;
     }
@@ -79,6 +84,7 @@ static void on_drain_timer(struct timer *t)
     }
     w->proxy.is_draining = true;
     http1_server_drain(&w->server);
+    http2_server_drain(&w->server2);
     loop_arm(w->loop, t, w->heritage.drain_us, on_drain_timer);
 }
 
@@ -146,7 +152,7 @@ static const struct intake_events intake_events = {on_applied, on_drain, on_log_
 static void on_tick(void *arg)
 {
     struct worker *w = arg;
-    if (w->phase == DRAINING && w->server.conn_n == 0) {
+    if (w->phase == DRAINING && w->server.conn_n + w->server2.conn_n == 0) {
         loop_stop(w->loop);
     }
     if (access_log_is_full(&w->log)) {
@@ -172,6 +178,13 @@ static void ignore_signals(void)
     for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++) {
         (void)signal(ignored[i], SIG_IGN);
     }
+}
+
+static void on_http2(struct http1_heir *h, struct transport *t, const struct http_peer *peer,
+                     struct str first)
+{
+    struct worker *w = container_of(h, struct worker, heir);
+    (void)http2_server_take(&w->server2, t, peer, first); /* closed when out of memory: counted */
 }
 
 static enum err worker_init(struct worker *w)
@@ -201,8 +214,13 @@ static enum err worker_init(struct worker *w)
     };
     TRY(proxy_init(&w->proxy));
     http1_server_init(&w->server, &w->http1, &w->proxy.handler, w->stats);
+    TRY(http2_context_init(&w->http2, w->loop, &w->settings, &w->budget));
+    TRY(http2_server_init(&w->server2, &w->http2, &w->proxy.handler, w->stats));
+    w->heir.take = on_http2;
+    w->server.heir = &w->heir;
     for (uint32_t i = 0; i < h->listener_n; i++) {
-        acceptor_init(&w->acceptors[w->acceptor_n++], w->loop, &w->server, &h->listeners[i]);
+        acceptor_init(&w->acceptors[w->acceptor_n++], w->loop, &w->server, &w->server2,
+                      &h->listeners[i]);
     }
     loop_on_tick(w->loop, on_tick, w);
     return intake_open(&w->intake, w->loop, h->control_fd, &w->snapshot, w->stats, on_change,
@@ -212,12 +230,14 @@ static enum err worker_init(struct worker *w)
 static void worker_fini(struct worker *w)
 {
     http1_server_fini(&w->server);
+    http2_server_fini(&w->server2);
     upstream_set_free(w->upstreams);
     (void)loop_step(w->loop, 0); /* frees what waits for the end of a tick */
     proxy_fini(&w->proxy);
     stats_endpoint_table_free(w->endpoints);
     series_table_free(w->series);
     http1_context_fini(&w->http1);
+    http2_context_fini(&w->http2);
     intake_close(&w->intake);
     snapshot_fini(&w->snapshot);
     log_flush(w);

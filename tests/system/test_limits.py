@@ -11,9 +11,11 @@ import time
 
 import pytest
 
+from lib import h2
 from lib.backend import echo
 from lib.client import Client, Closed, chunked, request_bytes
 from lib.crowd import Crowd, connect, read_to_end
+from lib.h2 import H2
 from lib.lintel import ROOT, command
 from lib.manifests import app, ingress, ingress_class, rule
 from lib.wait import always, eventually
@@ -617,6 +619,34 @@ def test_connections_of_a_worker(stage):
     for client in clients:
         client.close()
     assert limit(lintel, "connections") >= 1
+    check_health(lintel)
+
+
+@covers("http2-max-concurrent-streams")
+def test_streams_of_an_http2_connection(stage):
+    """One more is refused; a client that has acknowledged the maximum loses the connection."""
+    gate = Gate()
+    lintel, _ = serve(stage, "--http2-max-concurrent-streams", 3, script=gate)
+    with H2(lintel.port) as client:
+        client.answers = False # no acknowledgement
+        streams = [client.start() for _ in range(3)]
+        excess = client.start()
+        assert client.response(excess).reset_code == h2.REFUSED_STREAM
+        gate.open.set()
+        for stream in streams:
+            assert client.response(stream).status == 200
+        assert client.request().status == 200
+        settings = next(f for f in client.seen if f.kind == h2.SETTINGS and f.payload).payload
+        assert settings[:6] == bytes([0, h2.MAX_CONCURRENT_STREAMS, 0, 0, 0, 3])
+    assert limit(lintel, "http2_streams") == 1
+    gate.open.clear()
+    with H2(lintel.port) as client:
+        client.ping()
+        for _ in range(4):
+            client.start()
+        assert client.read_to_end().goaway.code == h2.PROTOCOL_ERROR
+    assert limit(lintel, "http2_streams") == 2
+    gate.open.set()
     check_health(lintel)
 
 

@@ -1,0 +1,169 @@
+/* Shared buffers, and the heap as nghttp2 sees it: each block has its size in front. */
+#include "http2/context.h"
+
+#include <nghttp2/nghttp2.h>
+
+#include "base/mem.h"
+#include "http2/head.h"
+
+enum { GATHERS_KEPT = 8 };
+
+struct block {
+    size_t n;
+    _Alignas(16) char bytes[];
+};
+
+/* Unknown frames are shown to us, so that they can be counted. */
+static void option_set(nghttp2_option *o)
+{
+    for (unsigned type = NGHTTP2_ORIGIN + 1; type <= UINT8_MAX; type++) {
+        if (type != NGHTTP2_PRIORITY_UPDATE) {
+            nghttp2_option_set_user_recv_extension_type(o, (uint8_t)type);
+        }
+    }
+    nghttp2_option_set_builtin_recv_extension_type(o, NGHTTP2_PRIORITY_UPDATE);
+    nghttp2_option_set_no_auto_window_update(o, 1);
+    nghttp2_option_set_max_send_header_block_length(o, 4 * HEAD_BYTES_MAX);
+    nghttp2_option_set_max_outbound_ack(o, HTTP2_ACKS_PENDING_MAX);
+    nghttp2_option_set_max_settings(o, HTTP2_SETTINGS_ENTRIES_MAX);
+    nghttp2_option_set_max_continuations(o, HTTP2_CONTINUATIONS_MAX);
+    /* Ours, in guard.c, comes first: it counts, and answers by another code. */
+    nghttp2_option_set_stream_reset_rate_limit(o, 2 * HTTP2_RESETS_PER_SECOND,
+                                               2 * HTTP2_RESETS_PER_SECOND);
+}
+
+enum err http2_context_init(struct http2_context *x, struct loop *loop,
+                            const struct snap_settings *settings, struct http_budget *budget)
+{
+    *x = (struct http2_context){
+        .loop = loop,
+        .settings = settings,
+        .budget = budget,
+        .receive = mem_alloc(RECEIVE_BYTES),
+        .head = mem_alloc(sizeof(struct http2_head)),
+    };
+    list_init(&x->gathers);
+    if (x->receive == NULL || x->head == NULL || nghttp2_option_new(&x->option) != 0) {
+        http2_context_fini(x);
+        return E_NOMEM;
+    }
+    option_set(x->option);
+    return E_OK;
+}
+
+void http2_context_fini(struct http2_context *x)
+{
+    mem_free(x->receive);
+    mem_free(x->head);
+    nghttp2_option_del(x->option);
+    for (struct list *it; x->gather_n > 0 && (it = list_pop(&x->gathers)) != NULL; x->gather_n--) {
+        mem_free(it);
+    }
+    *x = (struct http2_context){0};
+}
+
+/* A free one begins with its place in the list. */
+char *http2_gather_take(struct http2_context *x)
+{
+    if (x->gather_n == 0) {
+        return mem_alloc(HTTP2_GATHER_BYTES);
+    }
+    x->gather_n--;
+    return (char *)list_pop(&x->gathers);
+}
+
+void http2_gather_give(struct http2_context *x, char *p)
+{
+    if (p == NULL) {
+        return;
+    }
+    if (x->gather_n == GATHERS_KEPT) {
+        mem_free(p);
+        return;
+    }
+    x->gather_n++;
+    list_push(&x->gathers, (struct list *)(void *)p);
+}
+
+/* ---- nghttp2's heap ---- */
+
+static bool memory_has_room(struct http2_memory *m, size_t n)
+{
+    bool has_room = n <= HTTP2_CONN_MEMORY_MAX - m->used;
+    m->was_refused = m->was_refused || !has_room;
+    return has_room;
+}
+
+static void memory_add(struct http2_memory *m, size_t n)
+{
+    m->used += n;
+    m->budget->used += n;
+}
+
+static void memory_sub(struct http2_memory *m, size_t n)
+{
+    m->used -= n;
+    m->budget->used -= n;
+}
+
+static struct block *block_of(void *p)
+{
+    return container_of(p, struct block, bytes);
+}
+
+static void *block_given(struct http2_memory *m, struct block *b, size_t n)
+{
+    if (b == NULL) {
+        return NULL;
+    }
+    b->n = sizeof(*b) + n;
+    memory_add(m, b->n);
+    return b->bytes;
+}
+
+void *http2_mem_alloc(size_t n, void *memory)
+{
+    struct http2_memory *m = memory;
+    return memory_has_room(m, sizeof(struct block) + n)
+               ? block_given(m, mem_alloc(sizeof(struct block) + n), n)
+               : NULL;
+}
+
+void *http2_mem_calloc(size_t n, size_t size, void *memory)
+{
+    struct http2_memory *m = memory;
+    size_t bytes;
+    if (__builtin_mul_overflow(n, size, &bytes) ||
+        !memory_has_room(m, sizeof(struct block) + bytes)) {
+        return NULL;
+    }
+    return block_given(m, mem_calloc(1, sizeof(struct block) + bytes), bytes);
+}
+
+void *http2_mem_resize(void *p, size_t n, void *memory)
+{
+    struct http2_memory *m = memory;
+    if (p == NULL) {
+        return http2_mem_alloc(n, memory);
+    }
+    struct block *b = block_of(p);
+    size_t before = b->n;
+    if (n > before && !memory_has_room(m, n - before + sizeof(*b))) {
+        return NULL;
+    }
+    b = mem_resize(b, 1, sizeof(*b) + n);
+    if (b == NULL) {
+        return NULL;
+    }
+    memory_sub(m, before);
+    return block_given(m, b, n);
+}
+
+void http2_mem_free(void *p, void *memory)
+{
+    if (p != NULL) {
+        struct block *b = block_of(p);
+        memory_sub(memory, b->n);
+        mem_free(b);
+    }
+}

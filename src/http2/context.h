@@ -1,0 +1,47 @@
+/* http2/context.h: what all HTTP/2 connections of one loop share, and the memory that nghttp2 takes
+ * for one of them: counted and bounded. Private to http2/, but for whoever makes the context. */
+#pragma once
+
+#include "base/limits.h"
+#include "event/loop.h"
+#include "http/budget.h"
+#include "snapshot/settings.h"
+
+struct http2_head;
+struct nghttp2_option;
+
+struct http2_context {
+    struct loop *loop;
+    char *receive;                        /* RECEIVE_BYTES: where every receive() goes first */
+    struct http2_head *head;              /* the header section that is being decoded */
+    const struct snap_settings *settings; /* as of now: they change with the configuration */
+    struct http_budget *budget;
+    struct nghttp2_option *option;
+    struct list gathers; /* free buffers for frames that go out */
+    uint32_t gather_n;
+};
+
+/* Borrows everything for the context's life. Errors: E_NOMEM. */
+enum err http2_context_init(struct http2_context *x, struct loop *loop,
+                            const struct snap_settings *settings, struct http_budget *budget);
+/* After the last connection. */
+void http2_context_fini(struct http2_context *x);
+
+/* HTTP2_GATHER_BYTES; NULL: out of memory. */
+char *http2_gather_take(struct http2_context *x);
+/* p may be NULL. */
+void http2_gather_give(struct http2_context *x, char *p);
+
+/* What nghttp2 has for one connection. Beyond HTTP2_CONN_MEMORY_MAX its next wish fails, which ends
+ * the connection. */
+struct http2_memory {
+    struct http_budget *budget;
+    size_t used;
+    bool was_refused;
+};
+
+/* For nghttp2_mem: user_data is the struct http2_memory. */
+void *http2_mem_alloc(size_t n, void *memory);
+void *http2_mem_calloc(size_t n, size_t size, void *memory);
+void *http2_mem_resize(void *p, size_t n, void *memory);
+void http2_mem_free(void *p, void *memory);

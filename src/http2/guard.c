@@ -1,0 +1,44 @@
+/* A table of rates. Time goes in whole seconds, each with a new count. */
+#include "http2/guard.h"
+
+#include <stddef.h>
+
+#include "base/limits.h"
+
+static const struct {
+    uint32_t per_second;
+    uint32_t per_useful; /* more for each frame that carried something: acknowledgements */
+    size_t counter;      /* offset of the stats_value in struct stats_page */
+} noises[HTTP2_NOISES_N] = {
+    [HTTP2_NOISE_RESET] = {HTTP2_RESETS_PER_SECOND,   0,
+                           offsetof(struct stats_page, limit_http2_resets)  },
+    [HTTP2_NOISE_PROVOKED] = {HTTP2_PROVOKED_PER_SECOND, 0,
+                           offsetof(struct stats_page, limit_http2_provoked)},
+    [HTTP2_NOISE_PING] = {HTTP2_PINGS_PER_SECOND,    1,
+                           offsetof(struct stats_page, limit_http2_pings)   },
+    [HTTP2_NOISE_SETTINGS] = {HTTP2_SETTINGS_PER_SECOND, 0,
+                           offsetof(struct stats_page, limit_http2_settings)},
+    [HTTP2_NOISE_EMPTY] = {HTTP2_EMPTY_PER_SECOND,    0,
+                           offsetof(struct stats_page, limit_http2_empty)   },
+    [HTTP2_NOISE_OTHER] = {HTTP2_OTHER_PER_SECOND,    4,
+                           offsetof(struct stats_page, limit_http2_other)   },
+};
+
+void http2_guard_useful(struct http2_guard *g)
+{
+    g->useful_n++;
+}
+
+bool http2_guard_allows(struct http2_guard *g, enum http2_noise noise, usec_t now,
+                        struct stats_page *stats)
+{
+    if (now - g->began >= USEC_PER_SEC) {
+        *g = (struct http2_guard){.began = now};
+    }
+    uint64_t most = noises[noise].per_second + (uint64_t)noises[noise].per_useful * g->useful_n;
+    if (++g->n[noise] <= most) {
+        return true;
+    }
+    stats_add((stats_value *)(void *)((char *)stats + noises[noise].counter), 1);
+    return false;
+}
