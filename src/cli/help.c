@@ -65,7 +65,7 @@ static void emit_option(struct buf *out, struct buf *scratch, const struct cli_o
 static void emit_options(struct buf *out, const struct cli_command *c)
 {
     struct buf scratch;
-    buf_init(&scratch, COLUMNS * COLUMNS);
+    buf_init(&scratch, (size_t)COLUMNS * COLUMNS);
     buf_add_str(out, STR("\nOptions:\n"));
     for (size_t i = 0; i < CLI_OPTIONS_N; i++) {
         if (cli_option_is_in(&cli_options[i], c)) {

@@ -369,7 +369,7 @@ void top_view_text(struct buf *out, const struct top_view *v, size_t columns, si
 {
     struct page p = {.out = out, .columns = columns, .rows = rows, .has_color = has_color};
     struct buf line;
-    buf_init(&line, 4 * LINE_BYTES_MAX);
+    buf_init(&line, (size_t)4 * LINE_BYTES_MAX);
     head_lines(&p, &line, v);
     process_lines(&p, &line, v);
     reason_lines(&p, &line, v);

@@ -189,6 +189,7 @@ static void conflicts_settle(struct compile *c, struct diag_batch *batch)
     struct host_work *w = &c->host;
     size_t kept = 0;
     w->node_n = 0;
+    must(w->candidates != NULL || w->candidate_n == 0);
     for (size_t i = 0; i < w->candidate_n; i++) {
         const struct candidate *last = kept > 0 ? &w->candidates[kept - 1] : NULL;
         bool is_same_path = last != NULL && str_eq(last->path, w->candidates[i].path);

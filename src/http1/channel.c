@@ -13,7 +13,7 @@ enum err http1_context_init(struct http1_context *x, struct loop *loop,
         .budget = budget,
         .receive = mem_alloc(RECEIVE_BYTES),
         .emit = mem_alloc(EMIT_BYTES),
-        .fields = mem_calloc(2 * HEAD_FIELDS_MAX, sizeof(struct field)),
+        .fields = mem_calloc((size_t)2 * HEAD_FIELDS_MAX, sizeof(struct field)),
     };
     if (x->receive == NULL || x->emit == NULL || x->fields == NULL) {
         http1_context_fini(x);
