@@ -13,14 +13,8 @@ struct block {
     _Alignas(16) char bytes[];
 };
 
-/* Unknown frames are shown to us, so that they can be counted. */
 static void option_set(nghttp2_option *o)
 {
-    for (unsigned type = NGHTTP2_ORIGIN + 1; type <= UINT8_MAX; type++) {
-        if (type != NGHTTP2_PRIORITY_UPDATE) {
-            nghttp2_option_set_user_recv_extension_type(o, (uint8_t)type);
-        }
-    }
     nghttp2_option_set_builtin_recv_extension_type(o, NGHTTP2_PRIORITY_UPDATE);
     nghttp2_option_set_no_auto_window_update(o, 1);
     nghttp2_option_set_max_send_header_block_length(o, 4 * HEAD_BYTES_MAX);

@@ -4,6 +4,7 @@
 #include <stddef.h>
 
 #include "base/limits.h"
+#include "base/mem.h"
 
 static const struct {
     uint32_t per_second;
@@ -41,4 +42,24 @@ bool http2_guard_allows(struct http2_guard *g, enum http2_noise noise, usec_t no
     }
     stats_add((stats_value *)(void *)((char *)stats + noises[noise].counter), 1);
     return false;
+}
+
+bool http2_walk_next(struct http2_walk *w, struct str *p, struct http2_frame_head *ret)
+{
+    size_t skip = w->left < p->n ? w->left : p->n;
+    w->left -= skip;
+    *p = str_from(*p, skip);
+    struct str piece = str_first(*p, sizeof(w->head) - w->head_n);
+    mem_copy(w->head + w->head_n, piece.p, piece.n);
+    w->head_n = (uint8_t)(w->head_n + piece.n);
+    *p = str_from(*p, piece.n);
+    if (w->head_n < sizeof(w->head)) {
+        return false;
+    }
+    const uint8_t *h = w->head;
+    w->head_n = 0;
+    w->left = (size_t)h[0] << 16 | (size_t)h[1] << 8 | h[2];
+    ret->type = h[3];
+    ret->stream = (uint32_t)(h[5] & 0x7f) << 24 | (uint32_t)h[6] << 16 | (uint32_t)h[7] << 8 | h[8];
+    return true;
 }

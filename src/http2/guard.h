@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/clock.h"
+#include "base/str.h"
 #include "stats/stats.h"
 
 enum http2_noise {
@@ -11,7 +12,7 @@ enum http2_noise {
     HTTP2_NOISE_PING,
     HTTP2_NOISE_SETTINGS,
     HTTP2_NOISE_EMPTY, /* DATA without a byte that does not end anything */
-    HTTP2_NOISE_OTHER, /* WINDOW_UPDATE, PRIORITY and unknown frames */
+    HTTP2_NOISE_OTHER, /* WINDOW_UPDATE, PRIORITY, CONTINUATION and unknown frames */
     HTTP2_NOISES_N
 };
 
@@ -26,3 +27,20 @@ void http2_guard_useful(struct http2_guard *g);
 /* False: that was once too often, which is counted. */
 bool http2_guard_allows(struct http2_guard *g, enum http2_noise noise, usec_t now,
                         struct stats_page *stats);
+
+/* The heads of frames as they come in, in whatever pieces: nghttp2 passes over some without a word.
+ */
+struct http2_walk {
+    size_t left;     /* bytes of the present frame still to come */
+    uint8_t head[9]; /* RFC 9113 section 4.1 */
+    uint8_t head_n;
+};
+
+struct http2_frame_head {
+    uint8_t type;
+    uint32_t stream;
+};
+
+/* Takes bytes from *p up to the end of the next frame head; false: there is none in *p, which is
+ * used up. */
+bool http2_walk_next(struct http2_walk *w, struct str *p, struct http2_frame_head *ret);

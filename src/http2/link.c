@@ -117,11 +117,12 @@ static enum err err_of(const struct http2_link *l, ssize_t fault)
     if (fault == NGHTTP2_ERR_NOMEM) {
         return l->memory.was_refused ? E_LIMIT : E_NOMEM;
     }
-    return fault == NGHTTP2_ERR_FLOODED ? E_LIMIT : E_PROTO;
+    return fault == NGHTTP2_ERR_FLOODED ? E_REFUSED : E_PROTO;
 }
 
 enum err http2_link_feed(struct http2_link *l, struct str bytes)
 {
+    l->events->on_received(l, bytes);
     l->is_inside = true;
     ssize_t n = nghttp2_session_mem_recv(l->session, (const uint8_t *)bytes.p, bytes.n);
     l->is_inside = false;

@@ -13,6 +13,8 @@
 struct http2_link;
 
 struct http2_link_events {
+    /* Bytes came, and are about to be given to nghttp2. */
+    void (*on_received)(struct http2_link *l, struct str bytes);
     /* The link broke; inside of whatever was done with it, so only note it. */
     void (*on_broken)(struct http2_link *l);
     /* Everything gathered has left, or blocked: at the end of a tick, outside of nghttp2. */
@@ -47,10 +49,12 @@ void http2_link_close(struct http2_link *l, bool has_reset);
 void http2_link_fini(struct http2_link *l);
 
 /* Gives nghttp2 what has come, at most `most` buffers full. Errors: E_AGAIN (nothing more there),
- * E_OK (there may be more), E_CLOSED, E_SYS, E_PROTO (the peer broke HTTP/2 beyond repair), E_LIMIT
- * (its memory), E_NOMEM. *ret_n: bytes that came. */
+ * E_OK (there may be more), E_CLOSED, E_SYS, E_PROTO (the peer broke HTTP/2 beyond repair),
+ * E_REFUSED (more to acknowledge than it reads), E_LIMIT (its memory), E_NOMEM. *ret_n: bytes that
+ * came. */
 enum err http2_link_receive(struct http2_link *l, unsigned most, size_t *ret_n);
-/* The same for bytes that came by another way. */
+/* The same for bytes that came by another way. Nothing may be fed after E_PROTO and what follows.
+ */
 enum err http2_link_feed(struct http2_link *l, struct str bytes);
 /* Lets nghttp2 make frames, as long as there is room; they leave at the end of the tick. Does
  * nothing inside of nghttp2: whoever called that pumps after it. */

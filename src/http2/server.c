@@ -307,8 +307,7 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
             conn_noise(c, HTTP2_NOISE_SETTINGS);
         }
         break;
-    default:
-        conn_noise(c, HTTP2_NOISE_OTHER);
+    default: /* link_on_received() has seen it */
         break;
     }
     return 0;
@@ -329,28 +328,6 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
     } else {
         stream_data(s, data, is_end);
     }
-    return 0;
-}
-
-/* The bytes of an unknown frame are nobody's. */
-static int on_extension_bytes(nghttp2_session *session, const nghttp2_frame_hd *head,
-                              const uint8_t *p, size_t n, void *user)
-{
-    (void)session;
-    (void)head;
-    (void)p;
-    (void)n;
-    (void)user;
-    return 0;
-}
-
-static int on_extension(nghttp2_session *session, void **payload, const nghttp2_frame_hd *head,
-                        void *user)
-{
-    (void)session;
-    (void)head;
-    (void)user;
-    *payload = NULL;
     return 0;
 }
 
@@ -473,6 +450,7 @@ static void conn_close_if_due(struct server_conn *c)
     if (!c->link.is_broken && http2_link_is_flushed(&c->link)) {
         c->state = CONN_CLOSING;
         c->link.transport.ops->finish(&c->link.transport);
+        conn_defer(c); /* there may be something to discard */
     }
 }
 
@@ -535,6 +513,7 @@ static enum err conn_receive(struct server_conn *c, struct str first)
     return e;
 }
 
+/* first: bytes that came by another way, before those of the socket. */
 static void conn_read(struct server_conn *c, struct str first)
 {
     enum err e = E_OK;
@@ -542,11 +521,17 @@ static void conn_read(struct server_conn *c, struct str first)
         conn_discard(c);
         return;
     }
+    if (c->is_condemned) {
+        return; /* once our last words are out, the rest is discarded */
+    }
     for (int i = 0; i < RECEIVES_MAX && e == E_OK && !c->is_condemned; i++) {
         e = conn_receive(c, first);
         first = STR_EMPTY;
     }
-    if (e == E_LIMIT || e == E_NOMEM) {
+    if (e == E_REFUSED) {
+        stats_add(&c->server->stats->limit_http2_pings, 1);
+        conn_condemn(c, NGHTTP2_ENHANCE_YOUR_CALM);
+    } else if (e == E_LIMIT || e == E_NOMEM) {
         stats_add(e == E_LIMIT ? &c->server->stats->limit_http2_memory
                                : &c->server->stats->limit_memory,
                   1);
@@ -592,6 +577,21 @@ static void conn_on_event(struct watch *w, uint32_t events)
     }
 }
 
+/* What nghttp2 may pass over in silence. */
+static void link_on_received(struct http2_link *l, struct str bytes)
+{
+    struct server_conn *c = conn_of(l);
+    struct http2_frame_head head;
+    while (http2_walk_next(&c->walk, &bytes, &head)) {
+        if (head.type == NGHTTP2_PRIORITY && head.stream == 0) { /* RFC 9113 section 6.3 */
+            conn_condemn(c, NGHTTP2_PROTOCOL_ERROR);
+        }
+        if (head.type == NGHTTP2_PRIORITY || head.type >= NGHTTP2_WINDOW_UPDATE) {
+            conn_noise(c, HTTP2_NOISE_OTHER);
+        }
+    }
+}
+
 static void link_on_broken(struct http2_link *l)
 {
     conn_defer(conn_of(l));
@@ -602,7 +602,11 @@ static void link_on_flushed(struct http2_link *l)
     conn_settle(conn_of(l));
 }
 
-static const struct http2_link_events link_events = {link_on_broken, link_on_flushed};
+static const struct http2_link_events link_events = {
+    .on_received = link_on_received,
+    .on_broken = link_on_broken,
+    .on_flushed = link_on_flushed,
+};
 
 static void conn_on_timer(struct timer *t)
 {
@@ -653,8 +657,6 @@ static enum err calls_new(nghttp2_session_callbacks **ret)
     nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(calls, on_invalid_frame);
     nghttp2_session_callbacks_set_on_frame_recv_callback(calls, on_frame);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(calls, on_data);
-    nghttp2_session_callbacks_set_on_extension_chunk_recv_callback(calls, on_extension_bytes);
-    nghttp2_session_callbacks_set_unpack_extension_callback(calls, on_extension);
     nghttp2_session_callbacks_set_on_frame_send_callback(calls, on_frame_sent);
     nghttp2_session_callbacks_set_on_stream_close_callback(calls, on_stream_close);
     *ret = calls;
@@ -733,16 +735,15 @@ enum err http2_server_take(struct http2_server *s, struct transport *t,
     s->conn_n++;
     stats_add(&s->stats->conns_idle, 1);
     c->is_counted_idle = true;
-    if (first.n > 0) {
-        enum err fed = conn_receive(c, first);
-        if (fed != E_OK) {
-            conn_condemn(c, NGHTTP2_PROTOCOL_ERROR);
-        }
-    }
-    if (s->is_draining) {
+    c->walk.left = NGHTTP2_CLIENT_MAGIC_LEN;
+    c->link.is_readable = true; /* a TLS transport may hold more, without a further event */
+    conn_read(c, first);
+    if (c->state != CONN_DEAD && s->is_draining) {
         conn_go_away(c);
     }
-    conn_settle(c);
+    if (c->state != CONN_DEAD) {
+        conn_settle(c);
+    }
     return E_OK;
 }
 

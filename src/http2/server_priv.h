@@ -34,6 +34,7 @@ struct server_conn {
                              first DATA may be right behind */
     struct buf kept_head; /* of a header section that is not complete */
     struct http2_guard guard;
+    struct http2_walk walk;
     enum conn_state state;
     enum conn_wait wait;
     uint32_t stream_n, request_n;

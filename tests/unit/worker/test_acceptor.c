@@ -22,6 +22,7 @@ struct world {
     struct http_budget budget;
     struct http1_context context;
     struct http1_server server;
+    struct http2_server other;
     struct http_handler handler;
     struct heritage_listener listener;
     struct acceptor acceptor;
@@ -68,7 +69,7 @@ static void world_init(struct world *w)
     assert_int_equal(loop_new(&w->loop), E_OK);
     assert_int_equal(http1_context_init(&w->context, w->loop, &w->settings, &w->budget), E_OK);
     http1_server_init(&w->server, &w->context, &w->handler, w->stats);
-    acceptor_init(&w->acceptor, w->loop, &w->server, &w->listener);
+    acceptor_init(&w->acceptor, w->loop, &w->server, &w->other, &w->listener);
     assert_int_equal(acceptor_start(&w->acceptor), E_OK);
 }
 
