@@ -5,7 +5,6 @@ from .case import (SMUGGLED, Case, answered, counted, get, post, refused, reques
 
 TLS_CLIENT_HELLO = bytes.fromhex(
     "16030100c6010000c20303") + bytes(range(32)) + b"\x00\x00\x02\x13\x01" + bytes(150)
-HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000")
 PROXY_V2 = b"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c" + bytes(12)
 
 
@@ -136,7 +135,6 @@ CASES = [
     Case("9112 3.3", "no HTTP: Redis", b"*1\r\n$4\r\nPING\r\n", [], is_closed=True, ends=True),
     refused("9112 3.3", "no HTTP: a mail", b"EHLO there\r\n\r\n"),
     refused("9112 3.3", "no HTTP: a response", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
-    refused("9112 3.3", "HTTP/2 preface", HTTP2_PREFACE, 505, "version_not_supported"),
 
     # ---- 5: field lines ----
     refused("9112 5.1", "blank before the colon", get(b"X-A : 1")),
