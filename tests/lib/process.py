@@ -30,12 +30,17 @@ def children_of(pid):
 
 
 def program_of(pid):
-    """Name of the executable; by its command line when the link may not be read."""
+    """Name of the executable; by its command line when the link may not be read. Empty when it has
+    just ended."""
     try:
         return os.path.basename(os.readlink(f"/proc/{pid}/exe"))
     except OSError:
+        pass
+    try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             return os.path.basename(file.read().split(b"\0")[0].decode())
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def descriptor_count(pid):

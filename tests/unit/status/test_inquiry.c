@@ -53,7 +53,8 @@ static void ask(struct bench *b)
     assert_int_equal(inquiry_start(&b->ask, &request, on_answer), E_OK);
 }
 
-static void on_answer(struct inquiry *a, const struct kube_result *result, const struct tree_node *root)
+static void on_answer(struct inquiry *a, const struct kube_result *result,
+                      const struct tree_node *root)
 {
     struct bench *b = container_of(a, struct bench, ask);
     b->answers++;
