@@ -1,4 +1,5 @@
-/* Shared buffers, and the heap as nghttp2 sees it: each block has its size in front. */
+/* Shared buffers, and the heap as nghttp2 sees it: each block has its size in front and stands in a
+ * list. */
 #include "http2/context.h"
 
 #include <nghttp2/nghttp2.h>
@@ -9,6 +10,7 @@
 enum { GATHERS_KEPT = 8 };
 
 struct block {
+    struct list link;
     size_t n;
     _Alignas(16) char bytes[];
 };
@@ -81,23 +83,10 @@ void http2_gather_give(struct http2_context *x, char *p)
 
 /* ---- nghttp2's heap ---- */
 
-static bool memory_has_room(struct http2_memory *m, size_t n)
+void http2_memory_init(struct http2_memory *m, struct http_budget *budget)
 {
-    bool has_room = n <= HTTP2_CONN_MEMORY_MAX - m->used;
-    m->was_refused = m->was_refused || !has_room;
-    return has_room;
-}
-
-static void memory_add(struct http2_memory *m, size_t n)
-{
-    m->used += n;
-    m->budget->used += n;
-}
-
-static void memory_sub(struct http2_memory *m, size_t n)
-{
-    m->used -= n;
-    m->budget->used -= n;
+    *m = (struct http2_memory){.budget = budget};
+    list_init(&m->blocks);
 }
 
 static struct block *block_of(void *p)
@@ -108,56 +97,67 @@ static struct block *block_of(void *p)
 static void *block_given(struct http2_memory *m, struct block *b, size_t n)
 {
     if (b == NULL) {
+        m->has_failed = true;
         return NULL;
     }
     b->n = sizeof(*b) + n;
-    memory_add(m, b->n);
+    list_push(&m->blocks, &b->link);
+    m->used += b->n;
+    m->budget->used += b->n;
     return b->bytes;
+}
+
+static void block_leaves(struct http2_memory *m, struct block *b)
+{
+    list_del(&b->link);
+    m->used -= b->n;
+    m->budget->used -= b->n;
+}
+
+static void block_free(struct http2_memory *m, struct block *b)
+{
+    block_leaves(m, b);
+    mem_free(b);
+}
+
+void http2_memory_clear(struct http2_memory *m)
+{
+    while (!list_is_empty(&m->blocks)) {
+        block_free(m, container_of(m->blocks.next, struct block, link));
+    }
 }
 
 void *http2_mem_alloc(size_t n, void *memory)
 {
-    struct http2_memory *m = memory;
-    return memory_has_room(m, sizeof(struct block) + n)
-               ? block_given(m, mem_alloc(sizeof(struct block) + n), n)
-               : NULL;
+    return block_given(memory, mem_alloc(sizeof(struct block) + n), n);
 }
 
 void *http2_mem_calloc(size_t n, size_t size, void *memory)
 {
-    struct http2_memory *m = memory;
     size_t bytes;
-    if (__builtin_mul_overflow(n, size, &bytes) ||
-        !memory_has_room(m, sizeof(struct block) + bytes)) {
-        return NULL;
+    if (__builtin_mul_overflow(n, size, &bytes)) {
+        return block_given(memory, NULL, 0);
     }
-    return block_given(m, mem_calloc(1, sizeof(struct block) + bytes), bytes);
+    return block_given(memory, mem_calloc(1, sizeof(struct block) + bytes), bytes);
 }
 
 void *http2_mem_resize(void *p, size_t n, void *memory)
 {
-    struct http2_memory *m = memory;
     if (p == NULL) {
         return http2_mem_alloc(n, memory);
     }
     struct block *b = block_of(p);
-    size_t before = b->n;
-    if (n > before && !memory_has_room(m, n - before + sizeof(*b))) {
-        return NULL;
+    block_leaves(memory, b);
+    struct block *larger = mem_resize(b, 1, sizeof(*b) + n);
+    if (larger == NULL) {
+        (void)block_given(memory, b, b->n - sizeof(*b)); /* it stays what it was */
     }
-    b = mem_resize(b, 1, sizeof(*b) + n);
-    if (b == NULL) {
-        return NULL;
-    }
-    memory_sub(m, before);
-    return block_given(m, b, n);
+    return block_given(memory, larger, n);
 }
 
 void http2_mem_free(void *p, void *memory)
 {
     if (p != NULL) {
-        struct block *b = block_of(p);
-        memory_sub(memory, b->n);
-        mem_free(b);
+        block_free(memory, block_of(p));
     }
 }

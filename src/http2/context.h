@@ -32,13 +32,24 @@ char *http2_gather_take(struct http2_context *x);
 /* p may be NULL. */
 void http2_gather_give(struct http2_context *x, char *p);
 
-/* What nghttp2 has for one connection. Beyond HTTP2_CONN_MEMORY_MAX its next wish fails, which ends
- * the connection. */
+/* What nghttp2 has for one connection. HTTP2_CONN_MEMORY_MAX is looked at between calls, not
+ * enforced inside of nghttp2: its ways out of missing memory are little trodden (1.52 frees a frame
+ * twice). Where the heap itself fails, nghttp2 is not called again, and the blocks are freed as
+ * they stand here. */
 struct http2_memory {
     struct http_budget *budget;
+    struct list blocks;
     size_t used;
-    bool was_refused;
+    bool has_failed;
 };
+
+void http2_memory_init(struct http2_memory *m, struct http_budget *budget);
+/* Frees every block. */
+void http2_memory_clear(struct http2_memory *m);
+static inline bool http2_memory_is_over(const struct http2_memory *m)
+{
+    return m->used > HTTP2_CONN_MEMORY_MAX;
+}
 
 /* For nghttp2_mem: user_data is the struct http2_memory. */
 void *http2_mem_alloc(size_t n, void *memory);

@@ -96,13 +96,14 @@ ssize_t http2_link_on_send(nghttp2_session *session, const uint8_t *p, size_t n,
 
 void http2_link_pump(struct http2_link *l)
 {
+    l->is_broken = l->is_broken || l->memory.has_failed;
     if (l->is_inside || l->is_broken || l->is_blocked) {
         return;
     }
     l->is_inside = true;
     int fault = nghttp2_session_send(l->session);
     l->is_inside = false;
-    if (fault != 0) {
+    if (fault != 0 || l->memory.has_failed) {
         link_break(l);
     }
     if (l->out != NULL && !l->is_blocked) {
@@ -114,8 +115,11 @@ void http2_link_pump(struct http2_link *l)
 
 static enum err err_of(const struct http2_link *l, ssize_t fault)
 {
-    if (fault == NGHTTP2_ERR_NOMEM) {
-        return l->memory.was_refused ? E_LIMIT : E_NOMEM;
+    if (l->memory.has_failed) {
+        return E_NOMEM;
+    }
+    if (fault >= 0) {
+        return http2_memory_is_over(&l->memory) ? E_LIMIT : E_OK;
     }
     return fault == NGHTTP2_ERR_FLOODED ? E_REFUSED : E_PROTO;
 }
@@ -126,7 +130,7 @@ enum err http2_link_feed(struct http2_link *l, struct str bytes)
     l->is_inside = true;
     ssize_t n = nghttp2_session_mem_recv(l->session, (const uint8_t *)bytes.p, bytes.n);
     l->is_inside = false;
-    return n < 0 ? err_of(l, n) : E_OK;
+    return err_of(l, n);
 }
 
 enum err http2_link_receive(struct http2_link *l, unsigned most, size_t *ret_n)
@@ -155,7 +159,7 @@ enum err http2_link_open(struct http2_link *l, struct http2_context *context,
 {
     l->context = context;
     l->events = events;
-    l->memory = (struct http2_memory){.budget = context->budget};
+    http2_memory_init(&l->memory, context->budget);
     nghttp2_mem mem = {&l->memory, http2_mem_alloc, http2_mem_free, http2_mem_calloc,
                        http2_mem_resize};
     int fault = is_server
@@ -181,7 +185,10 @@ void http2_link_close(struct http2_link *l, bool has_reset)
 
 void http2_link_fini(struct http2_link *l)
 {
-    nghttp2_session_del(l->session);
+    if (!l->memory.has_failed) {
+        nghttp2_session_del(l->session);
+    }
+    http2_memory_clear(&l->memory);
     l->session = NULL;
 }
 

@@ -555,6 +555,7 @@ static enum err stream_push(struct stream *s)
     s->is_busy = false;
     if (s->is_closed || s->conn->link.is_broken) {
         s->now = STR_EMPTY;
+        conn_defer(s->conn);
         return s->is_closed && s->is_end_sent ? E_OK : E_CLOSED;
     }
     if (s->now.n > 0) {
