@@ -22,7 +22,8 @@ static void option_set(nghttp2_option *o)
     nghttp2_option_set_max_send_header_block_length(o, 4 * HEAD_BYTES_MAX);
     nghttp2_option_set_max_outbound_ack(o, HTTP2_ACKS_PENDING_MAX);
     nghttp2_option_set_max_settings(o, HTTP2_SETTINGS_ENTRIES_MAX);
-    nghttp2_option_set_max_continuations(o, HTTP2_CONTINUATIONS_MAX);
+    /* The owner counts them: nghttp2 counts the pieces that their heads of 9 bytes come in. */
+    nghttp2_option_set_max_continuations(o, 9 * (HTTP2_CONTINUATIONS_MAX + 1));
     /* Ours, in guard.c, comes first: it counts, and answers by another code. */
     nghttp2_option_set_stream_reset_rate_limit(o, 2 * HTTP2_RESETS_PER_SECOND,
                                                2 * HTTP2_RESETS_PER_SECOND);

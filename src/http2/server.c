@@ -589,6 +589,11 @@ static void link_on_received(struct http2_link *l, struct str bytes)
         if (head.type == NGHTTP2_PRIORITY || head.type >= NGHTTP2_WINDOW_UPDATE) {
             conn_noise(c, HTTP2_NOISE_OTHER);
         }
+        c->continuation_n = head.type == NGHTTP2_CONTINUATION ? c->continuation_n + 1 : 0;
+        if (c->continuation_n == HTTP2_CONTINUATIONS_MAX + 1) {
+            stats_add(&c->server->stats->limit_http2_continuations, 1);
+            conn_condemn(c, NGHTTP2_ENHANCE_YOUR_CALM);
+        }
     }
 }
 

@@ -35,6 +35,7 @@ struct server_conn {
     struct buf kept_head; /* of a header section that is not complete */
     struct http2_guard guard;
     struct http2_walk walk;
+    uint32_t continuation_n; /* frames of the present header section */
     enum conn_state state;
     enum conn_wait wait;
     uint32_t stream_n, request_n;

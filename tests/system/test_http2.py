@@ -79,6 +79,7 @@ def test_frames_in_pieces(stage, size):
                            h2.frame(h2.DATA, h2.END_STREAM, stream, b"hello")])
         for at in range(0, len(pieces), size):
             client.send(pieces[at:at + size])
+            time.sleep(0.0002)  # so that most of them are read one by one
         seen = json.loads(client.response(stream).body)
         assert (seen["body_n"], dict(seen["fields"])["cookie"]) == (5, "a=b")
 

@@ -190,6 +190,8 @@ def test_continuations(stage, n, due):
         else:
             client.read_to_end()
             assert client.of(1).status is None
+            assert client.goaway.code == h2.ENHANCE_YOUR_CALM
+            assert lintel.counter("lintel_limits_total", limit="http2_continuations") == 1
 
 
 def test_a_header_section_that_unpacks_to_much_more(stage):
