@@ -63,6 +63,14 @@ void compile_each_secret(const struct compile *c, compile_secret_fn *fn, void *a
 /* Another number whenever that set may have changed. */
 uint64_t compile_secret_version(const struct compile *c);
 
+/* Each endpoint of a Service port (as a backend names it; empty: its first), whether requests go
+ * there or not: port is 0 when its slice does not have the port, why_not is NULL when it is used,
+ * else a short static text. None for an ExternalName. */
+typedef void compile_endpoint_fn(void *arg, const struct endpoint *e, uint16_t port,
+                                 const char *why_not);
+void compile_each_endpoint(const struct compile *c, struct str namespace_name, struct str service,
+                           struct str port, compile_endpoint_fn *fn, void *arg);
+
 /* IngressClasses may not be read, so that none is in the store: an ingressClassName is ours when it
  * is --ingress-class. Takes effect with the next run. */
 void compile_hide_classes(struct compile *c, bool are_hidden);

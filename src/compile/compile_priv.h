@@ -320,6 +320,9 @@ enum snap_balance balance_gather(struct compile *c, struct diag_batch *batch,
                                  const struct port_node *port);
 /* NULL when the Service has no such TCP port. */
 const struct service_port *service_find_port(const struct service *service, struct str port);
+/* The same; a headless Service without ports has any, which fills *portless. */
+const struct service_port *service_find_any_port(const struct service *service, struct str port,
+                                                 struct service_port *portless);
 
 /* ---- filters.c, filter_<name>.c ---- */
 

@@ -31,10 +31,11 @@ struct survey {
 };
 
 struct pick {
-    struct compile *c;
+    const struct compile *c;
     const struct service *service;
     const struct service_port *port;
-    struct str zone, node; /* ours; empty: unknown */
+    struct service_work *work; /* to be filled; NULL: only questions are asked */
+    struct str zone, node;     /* ours; empty: unknown */
     struct survey survey;
     enum reach reach;
     size_t slice_n, match_n; /* slices, and those of them with the port */
@@ -178,13 +179,19 @@ static bool place_find(struct pick *p)
     return true;
 }
 
-static enum reach reach_choose(struct pick *p, const struct port_node *port)
+static void each_slice(struct pick *p, store_slice_fn *fn)
+{
+    const struct object *o = &p->service->object;
+    store_each_slice(p->c->store, o->namespace_name, o->name, fn, p);
+}
+
+static enum reach reach_choose(struct pick *p)
 {
     const struct survey *s = &p->survey;
     if (!place_find(p)) {
         return REACH_ALL;
     }
-    store_each_slice(p->c->store, port->node.key.part[0], port->node.key.part[1], slice_survey, p);
+    each_slice(p, slice_survey);
     if (s->is_our_node_in && s->node_n == s->ready_n) {
         return REACH_NODE;
     }
@@ -206,14 +213,20 @@ static bool is_in_reach(const struct pick *p, const struct endpoint *e)
 
 /* ---- the choice ---- */
 
+/* Taken when nothing is ready. */
+static bool is_last_resort(const struct pick *p, const struct endpoint *e)
+{
+    return e->is_serving && e->is_terminating && !class_is_nginx(p->c);
+}
+
 static void endpoint_take(struct pick *p, const struct endpoint *e, uint16_t port)
 {
-    struct service_work *w = &p->c->service;
+    struct service_work *w = p->work;
     if (is_ready(p, e)) {
         if (is_in_reach(p, e)) {
             p->err = endpoint_list_add(&w->endpoints, &e->addresses[0], port);
         }
-    } else if (e->is_serving && e->is_terminating && !class_is_nginx(p->c)) {
+    } else if (is_last_resort(p, e)) {
         p->err = endpoint_list_add(&w->terminating, &e->addresses[0], port);
     }
 }
@@ -235,9 +248,10 @@ static void slice_take(void *arg, const struct endpoint_slice *slice)
 }
 
 /* Without numbers: while pods come and go they would make a new diagnostic of each change. */
-static void tell_empty(const struct pick *p, struct diag_batch *batch, const struct port_node *port)
+static void tell_empty(struct compile *c, const struct pick *p, struct diag_batch *batch,
+                       const struct port_node *port)
 {
-    struct buf *what = what_begin(p->c);
+    struct buf *what = what_begin(c);
     buf_addf(what, "Service %.*s/%.*s has ", STR_ARG(port->node.key.part[0]),
              STR_ARG(port->node.key.part[1]));
     if (p->slice_n == 0) {
@@ -249,17 +263,21 @@ static void tell_empty(const struct pick *p, struct diag_batch *batch, const str
     } else {
         buf_addf(what, "no EndpointSlice with a TCP port without a name");
     }
-    service_tell(p->c, batch, port, "name", &no_endpoints);
+    service_tell(c, batch, port, "name", &no_endpoints);
 }
 
 enum err endpoints_gather(struct compile *c, struct diag_batch *batch, const struct port_node *port,
                           const struct service *service, const struct service_port *service_port)
 {
     struct service_work *w = &c->service;
-    struct pick p = {
-        .c = c, .service = service, .port = service_port, .zone = STR_EMPTY, .node = STR_EMPTY};
-    p.reach = reach_choose(&p, port);
-    store_each_slice(c->store, port->node.key.part[0], port->node.key.part[1], slice_take, &p);
+    struct pick p = {.c = c,
+                     .work = w,
+                     .service = service,
+                     .port = service_port,
+                     .zone = STR_EMPTY,
+                     .node = STR_EMPTY};
+    p.reach = reach_choose(&p);
+    each_slice(&p, slice_take);
     TRY(p.err);
     if (w->endpoints.n == 0) {
         struct endpoint_list ready = w->endpoints;
@@ -268,7 +286,80 @@ enum err endpoints_gather(struct compile *c, struct diag_batch *batch, const str
     }
     endpoint_list_sort(&w->endpoints);
     if (w->endpoints.n == 0) {
-        tell_empty(&p, batch, port);
+        tell_empty(c, &p, batch, port);
     }
     return E_OK;
+}
+
+/* ---- for people ---- */
+
+struct inquiry {
+    struct pick pick;
+    compile_endpoint_fn *fn;
+    void *arg;
+    bool has_ready; /* one that is taken */
+};
+
+static const char *why_not(const struct inquiry *q, const struct endpoint *e, uint16_t port)
+{
+    const struct pick *p = &q->pick;
+    if (port == 0) {
+        return "its EndpointSlice lacks the port";
+    }
+    if (!is_usable(e)) {
+        return "its address cannot be used";
+    }
+    if (is_ready(p, e)) {
+        return is_in_reach(p, e)        ? NULL
+               : p->reach == REACH_ZONE ? "meant for other zones"
+                                        : "meant for other nodes";
+    }
+    if (is_last_resort(p, e)) {
+        return q->has_ready ? "terminating, and others are ready" : NULL;
+    }
+    return e->is_terminating ? "terminating" : "not ready";
+}
+
+static void slice_tell(void *arg, const struct endpoint_slice *slice)
+{
+    struct inquiry *q = arg;
+    uint16_t port = slice_port(&q->pick, slice);
+    for (uint32_t i = 0; i < slice->endpoint_n; i++) {
+        const struct endpoint *e = &slice->endpoints[i];
+        q->fn(q->arg, e, port, why_not(q, e, port));
+    }
+}
+
+static void slice_has_ready(void *arg, const struct endpoint_slice *slice)
+{
+    struct inquiry *q = arg;
+    uint16_t port = slice_port(&q->pick, slice);
+    for (uint32_t i = 0; i < slice->endpoint_n && port != 0; i++) {
+        const struct endpoint *e = &slice->endpoints[i];
+        q->has_ready =
+            q->has_ready || (is_usable(e) && is_ready(&q->pick, e) && is_in_reach(&q->pick, e));
+    }
+}
+
+void compile_each_endpoint(const struct compile *c, struct str namespace_name, struct str name,
+                           struct str port, compile_endpoint_fn *fn, void *arg)
+{
+    const struct service *service = (const struct service *)(const void *)store_get(
+        c->store, OBJECT_SERVICE, namespace_name, name);
+    struct service_port portless;
+    if (service == NULL || service->type == SERVICE_EXTERNAL_NAME) {
+        return;
+    }
+    struct inquiry q = {.fn = fn, .arg = arg};
+    q.pick = (struct pick){.c = c,
+                           .service = service,
+                           .port = service_find_any_port(service, port, &portless),
+                           .zone = STR_EMPTY,
+                           .node = STR_EMPTY};
+    if (q.pick.port == NULL) {
+        return;
+    }
+    q.pick.reach = reach_choose(&q.pick);
+    store_each_slice(c->store, namespace_name, name, slice_has_ready, &q);
+    store_each_slice(c->store, namespace_name, name, slice_tell, &q);
 }

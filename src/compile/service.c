@@ -93,6 +93,13 @@ static bool portless_find(const struct service *service, struct str port, struct
     return true;
 }
 
+const struct service_port *service_find_any_port(const struct service *service, struct str port,
+                                                 struct service_port *portless)
+{
+    const struct service_port *found = service_find_port(service, port);
+    return found == NULL && portless_find(service, port, portless) ? portless : found;
+}
+
 /* ---- gathering ---- */
 
 void service_tell_no_port(struct compile *c, struct diag_batch *batch, const struct port_node *port)
@@ -134,10 +141,8 @@ static enum err service_gather(struct compile *c, struct diag_batch *batch, stru
         return external_gather(c, batch, port, service);
     }
     TRY(port_depend(c, port, STR_EMPTY));
-    const struct service_port *service_port = service_find_port(service, key->part[2]);
-    if (service_port == NULL && portless_find(service, key->part[2], &portless)) {
-        service_port = &portless;
-    }
+    const struct service_port *service_port =
+        service_find_any_port(service, key->part[2], &portless);
     if (service_port == NULL) {
         service_tell_no_port(c, batch, port);
         return E_OK;

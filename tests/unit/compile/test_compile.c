@@ -792,6 +792,57 @@ static void nothing_is_left_of_what_went(void **state)
     bench_fini(&b);
 }
 
+/* ---- why an endpoint is used, or not ---- */
+
+#define MIXED_SLICE(first_ready)                                                                   \
+    "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: a-1, labels: "         \
+    "{kubernetes.io/service-name: a}}\naddressType: IPv4\nports: [{port: 8080}]\nendpoints:\n"     \
+    "- {addresses: [10.0.0.1], conditions: {ready: " first_ready "}}\n"                            \
+    "- {addresses: [10.0.0.2], conditions: {ready: false, serving: true, terminating: true}}\n"    \
+    "- {addresses: [10.0.0.3], conditions: {ready: false, serving: false, terminating: true}}\n"   \
+    "---\n"
+#define OTHER_PORT_SLICE                                                                           \
+    "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: a-2, labels: "         \
+    "{kubernetes.io/service-name: a}}\naddressType: IPv4\nports: [{name: other, port: 9}]\n"       \
+    "endpoints:\n- {addresses: [10.0.0.4]}\n---\n"
+
+static void tell_why(void *arg, const struct endpoint *e, uint16_t port, const char *why_not)
+{
+    struct buf *b = arg;
+    buf_addf(b, "%u:%u %s;", e->addresses[0].bytes[3], port, why_not == NULL ? "used" : why_not);
+}
+
+static void assert_whys(const struct bench *b, const char *service, const char *wanted)
+{
+    struct buf text;
+    buf_init(&text, 1 << 16);
+    compile_each_endpoint(b->compile, STR("default"), str_from_cstr(service), STR("80"), tell_why,
+                          &text);
+    buf_add_char(&text, 0);
+    assert_string_equal(text.p, wanted);
+    buf_fini(&text);
+}
+
+static void each_endpoint_says_why(void **state)
+{
+    struct bench b;
+    (void)state;
+    bench_init(&b, &plain_options);
+    put(&b, TOWN MIXED_SLICE("true"));
+    (void)run(&b);
+    assert_whys(&b, "a",
+                "1:8080 used;2:8080 terminating, and others are ready;3:8080 terminating;");
+    put(&b, MIXED_SLICE("false"));
+    assert_whys(&b, "a", "1:8080 not ready;2:8080 used;3:8080 terminating;");
+    put(&b, OTHER_PORT_SLICE);
+    del(&b, OBJECT_ENDPOINT_SLICE, "a-1");
+    assert_whys(&b, "a", "4:0 its EndpointSlice lacks the port;");
+    put(&b, EXTERNAL("far", "far.test"));
+    assert_whys(&b, "far", "");
+    assert_whys(&b, "missing", "");
+    bench_fini(&b);
+}
+
 /* A rollout is many changes of slices: once warm, none of them allocates. */
 static void a_slice_change_allocates_nothing(void **state)
 {
@@ -834,6 +885,7 @@ int main(void)
         cmocka_unit_test(memory_may_run_out_in_a_change),
         cmocka_unit_test(memory_may_run_out_in_the_constructor),
         cmocka_unit_test(nothing_is_left_of_what_went),
+        cmocka_unit_test(each_endpoint_says_why),
         cmocka_unit_test(a_slice_change_allocates_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
