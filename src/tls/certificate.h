@@ -43,6 +43,15 @@ void tls_certificate_each_name(const struct tls_certificate *c, tls_name_fn *fn,
  * which only the same wildcard covers. A wildcard of the certificate covers exactly one label. */
 bool tls_certificate_covers(const struct tls_certificate *c, struct str host);
 
+/* ---- for people ---- */
+
+/* Adds a name as RFC 4514 writes it ("CN=shop.example.com,O=Shop"); what is not printable ASCII is
+ * escaped. */
+void tls_certificate_emit_subject(const struct tls_certificate *c, struct buf *out);
+void tls_certificate_emit_issuer(const struct tls_certificate *c, struct buf *out);
+/* Adds the kind of its key: "RSA 2048", "EC prime256v1", "ED25519". */
+void tls_certificate_emit_key_type(const struct tls_certificate *c, struct buf *out);
+
 /* ---- making ---- */
 
 struct tls_make {

@@ -351,18 +351,36 @@ static void faults_have_texts(void **state)
     }
 }
 
+static void it_tells_whose_it_is(void **state)
+{
+    (void)state;
+    struct buf text;
+    enum tls_fault fault;
+    struct tls_certificate *c;
+    struct pair p = pair_of("web.example");
+    buf_init(&text, 1 << 16);
+    assert_int_equal(tls_certificate_parse(buf_str(&p.chain), buf_str(&p.key), &fault, &c), E_OK);
+    tls_certificate_emit_subject(c, &text);
+    buf_add_char(&text, '|');
+    tls_certificate_emit_issuer(c, &text);
+    buf_add_char(&text, '|');
+    tls_certificate_emit_key_type(c, &text);
+    buf_add_char(&text, 0);
+    assert_false(text.bad);
+    assert_string_equal(text.p, "CN=test|OU=certificate authority,CN=test|EC prime256v1");
+    tls_certificate_free(c);
+    buf_fini(&text);
+    pair_fini(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_pair_that_was_made),
-        cmocka_unit_test(the_authority_vouches),
-        cmocka_unit_test(names_that_cannot_be),
-        cmocka_unit_test(names_that_are_covered),
-        cmocka_unit_test(what_is_refused),
-        cmocka_unit_test(a_common_name_counts_alone),
-        cmocka_unit_test(bundles),
-        cmocka_unit_test(when_memory_is_out),
-        cmocka_unit_test(faults_have_texts),
+        cmocka_unit_test(a_pair_that_was_made), cmocka_unit_test(the_authority_vouches),
+        cmocka_unit_test(names_that_cannot_be), cmocka_unit_test(names_that_are_covered),
+        cmocka_unit_test(what_is_refused),      cmocka_unit_test(a_common_name_counts_alone),
+        cmocka_unit_test(it_tells_whose_it_is), cmocka_unit_test(bundles),
+        cmocka_unit_test(when_memory_is_out),   cmocka_unit_test(faults_have_texts),
     };
     if (tls_library_start() != E_OK) {
         return 1;
