@@ -3,6 +3,8 @@
  *   dial ──> busy <──> idle          a connection is in the list of its state
  *              └─────────┴──> closed
  *
+ * A busy one that can take further streams (HTTP/2) also stands in the list of those with room, by
+ * its idle_link, and is preferred: one connection for many requests is what they are for.
  * The one used last serves first, so that those not needed run into their idle timeout (which is
  * the protocol's). All idle ones of the worker stand in one more list, the coldest in front, which
  * goes first beyond UPSTREAM_IDLE_MAX and when descriptors run out. A connection ends after
@@ -24,9 +26,24 @@ static void busy_add(struct upstream_endpoint *e, struct http_conn *c)
     stats_add(&stats_of(e)->upstream_busy, 1);
 }
 
+static bool has_room(const struct upstream_endpoint *e, const struct http_conn *c)
+{
+    return c->stream_n < c->stream_max && c->use_n < e->set->settings->upstream_keepalive_requests;
+}
+
+/* Of a busy connection: whether it has room may have changed. */
+static void room_update(struct upstream_endpoint *e, struct http_conn *c)
+{
+    list_del(&c->idle_link);
+    if (has_room(e, c)) {
+        list_push(&e->room, &c->idle_link);
+    }
+}
+
 static void busy_del(struct upstream_endpoint *e, struct http_conn *c)
 {
     list_del(&c->link);
+    list_del(&c->idle_link);
     stats_sub(&stats_of(e)->upstream_busy, 1);
 }
 
@@ -128,8 +145,12 @@ static void on_free(struct http_conn *c)
 {
     struct upstream_endpoint *e = c->owner;
     stats_value *limit = limit_hit(e, c);
-    busy_del(e, c);
     load_set(e, e->stream_n - 1);
+    if (c->stream_n > 0) {
+        room_update(e, c);
+        return;
+    }
+    busy_del(e, c);
     if (e->service != NULL && limit == NULL) {
         idle_add(e, c);
         if (e->set->idle_n > UPSTREAM_IDLE_MAX) {
@@ -173,6 +194,7 @@ void pool_init(struct upstream_endpoint *e)
 {
     list_init(&e->idle);
     list_init(&e->busy);
+    list_init(&e->room);
 }
 
 /* At its first request. */
@@ -208,6 +230,21 @@ static struct http_conn *idle_take(struct upstream_endpoint *e, usec_t now)
     return NULL;
 }
 
+/* A busy connection that takes one more stream; NULL: none. */
+static struct http_conn *room_take(struct upstream_endpoint *e, usec_t now)
+{
+    while (!list_is_empty(&e->room)) {
+        struct http_conn *c = container_of(e->room.next, struct http_conn, idle_link);
+        bool is_young = now < c->opened_at + e->set->settings->upstream_keepalive_time;
+        if (is_young && has_room(e, c)) {
+            return c;
+        }
+        stats_add(&stats_of(e)->limit_upstream_age, is_young ? 0 : 1);
+        list_del(&c->idle_link); /* it ends with its last stream */
+    }
+    return NULL;
+}
+
 /* Idle connections hold descriptors and ports: when these run out, a request is worth more. */
 static bool idle_shed(struct upstream_set *s)
 {
@@ -238,7 +275,11 @@ enum err pool_open(struct upstream_endpoint *e, const struct upstream_ask *ask,
     if (e->shown == NULL) {
         shown_begin(e);
     }
-    struct http_conn *c = ask->is_fresh ? NULL : idle_take(e, ask->now);
+    struct http_conn *c = ask->is_fresh ? NULL : room_take(e, ask->now);
+    bool is_shared = c != NULL;
+    if (!is_shared && !ask->is_fresh) {
+        c = idle_take(e, ask->now);
+    }
     bool is_reused = c != NULL;
     if (!is_reused) {
         TRY(conn_dial(e, ask->now, &c));
@@ -246,12 +287,17 @@ enum err pool_open(struct upstream_endpoint *e, const struct upstream_ask *ask,
     struct http_stream *stream = c->ops->open(c);
     if (stream == NULL) { /* out of memory: the connection is a good thing to give back */
         stats_add(&stats_of(e)->limit_memory, 1);
-        conn_over(e);
-        c->ops->close(c);
+        if (!is_shared) {
+            conn_over(e);
+            c->ops->close(c);
+        }
         return E_NOMEM;
     }
     c->use_n++;
-    busy_add(e, c);
+    if (!is_shared) {
+        busy_add(e, c);
+    }
+    room_update(e, c);
     load_set(e, e->stream_n + 1);
     stats_add(&stats_of(e)->upstream_reuses, is_reused ? 1 : 0);
     *ret = (struct upstream_pick){

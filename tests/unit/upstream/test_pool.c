@@ -234,11 +234,64 @@ static void test_free_and_retries(void **state)
     world_free(w);
 }
 
+/* HTTP/2: as many streams as it takes, then a second connection. */
+static void test_many_streams_on_a_connection(void **state)
+{
+    (void)state;
+    struct world *w = world_new(SNAP_BALANCE_ROUND_ROBIN, 1);
+    struct upstream_pick picks[5];
+    w->stream_max = 3;
+    for (size_t i = 0; i < 5; i++) {
+        picks[i] = world_open(w);
+        assert_int_equal(picks[i].is_reused, i != 0 && i != 3);
+        assert_int_equal(w->dial_n[0], i < 3 ? 1 : 2);
+    }
+    assert_int_equal(stats_get(&w->stats->upstream_busy), 2);
+    world_answer(w, &picks[0], 1); /* room in the first one again, which is the warmer one now */
+    struct upstream_pick again = world_open(w);
+    assert_ptr_equal(again.stream, picks[1].stream);
+    assert_int_equal(w->dial_n[0], 2);
+    w->is_stream_refused = true; /* out of memory: the others on it go on */
+    struct upstream_pick none;
+    assert_int_equal(world_try(w, NULL, false, &none), E_NOMEM);
+    w->is_stream_refused = false;
+    assert_int_equal(w->conn_n, 2);
+    world_answer(w, &again, 1);
+    for (size_t i = 1; i < 5; i++) {
+        world_answer(w, &picks[i], 1);
+    }
+    assert_int_equal(stats_get(&w->stats->upstream_busy), 0);
+    assert_int_equal(stats_get(&w->stats->upstream_idle), 2);
+    world_free(w);
+}
+
+/* One that goes away (its stream_max falls), or is too old, gets no further stream. */
+static void test_room_that_is_no_more(void **state)
+{
+    (void)state;
+    struct world *w = world_new(SNAP_BALANCE_ROUND_ROBIN, 1);
+    w->stream_max = 3;
+    struct upstream_pick a = world_open(w);
+    world_conn_of(&a)->base.stream_max = 1;
+    struct upstream_pick b = world_open(w);
+    assert_int_equal(w->dial_n[0], 2);
+    w->now += UPSTREAM_CONN_AGE_MAX;
+    struct upstream_pick c = world_open(w);
+    assert_int_equal(w->dial_n[0], 3);
+    assert_int_equal(stats_get(&w->stats->limit_upstream_age), 1);
+    world_cut(&b, REASON_upstream_reset);
+    world_answer(w, &a, 1);
+    world_answer(w, &c, 1);
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_warmest_first),
         cmocka_unit_test(test_requests_limit),
+        cmocka_unit_test(test_many_streams_on_a_connection),
+        cmocka_unit_test(test_room_that_is_no_more),
         cmocka_unit_test(test_age_limit),
         cmocka_unit_test(test_idle_limit),
         cmocka_unit_test(test_idle_limit_of_all),

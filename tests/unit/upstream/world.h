@@ -46,6 +46,7 @@ struct world {
     uint32_t weight[WORLD_ENDPOINTS_MAX];
     bool is_left_out[WORLD_ENDPOINTS_MAX];
     uint8_t balance;
+    uint32_t stream_max;             /* of a connection; 0 = 1 */
     uint32_t conn_max;               /* one more is E_LIMIT; 0 = any number */
     void (*on_cut)(struct world *w); /* the set closes a busy connection; NULL = nobody cares */
     bool is_stream_refused;          /* the next open() on a connection gives NULL */
@@ -67,11 +68,11 @@ static inline struct http_stream *world_stream_open(struct http_conn *base)
 {
     struct world_conn *c = (struct world_conn *)base;
     struct world *w = c->stream.owner;
-    assert_true(c->is_open && base->stream_n == 0);
+    assert_true(c->is_open && base->stream_n < base->stream_max);
     if (w->is_stream_refused) {
         return NULL;
     }
-    base->stream_n = 1;
+    base->stream_n++;
     return &c->stream;
 }
 
@@ -122,7 +123,8 @@ static inline enum err world_dial(struct http_dialer *d, const struct ip *ip, ui
         c = malloc(sizeof(*c));
     }
     *c = (struct world_conn){.endpoint = i, .is_open = true};
-    c->base = (struct http_conn){&world_conn_ops, events, owner, .stream_max = 1};
+    c->base = (struct http_conn){&world_conn_ops, events, owner};
+    c->base.stream_max = w->stream_max == 0 ? 1 : w->stream_max;
     c->base.use_n = 99; /* the owner's: not the dialer's business */
     c->stream.owner = w;
     w->open_n[i]++;
@@ -291,7 +293,7 @@ static inline uint32_t world_endpoint(const struct upstream_pick *pick)
 static inline void world_finish(struct upstream_pick *pick)
 {
     struct world_conn *c = world_conn_of(pick);
-    c->base.stream_n = 0;
+    c->base.stream_n--;
     c->base.events->on_free(&c->base);
 }
 
