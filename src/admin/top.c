@@ -206,6 +206,30 @@ static void emit_processes(struct json *j, const struct stats_area *s)
     json_end_array(j);
 }
 
+static void emit_source(struct json *j, const struct metrics_input *in)
+{
+    uint64_t warnings = 0, errors = 0;
+    for (size_t i = 0; i < DIAG_REASONS_N; i++) {
+        warnings += in->diagnostics[i][DIAG_WARNING - 1];
+        errors += in->diagnostics[i][DIAG_ERROR - 1];
+    }
+    json_name_u64(j, "errors", errors);
+    json_name_u64(j, "warnings", warnings);
+    json_name_u64(j, "saved_age_us", in->saved_age);
+    json_name(j, "resources");
+    json_array(j);
+    for (size_t i = 0; i < in->api.resource_n; i++) {
+        const struct metrics_resource *r = &in->api.resources[i];
+        json_object(j);
+        json_name_cstr(j, "name", r->name);
+        json_name_bool(j, "is_healthy", r->is_healthy);
+        json_name_u64(j, "objects", r->objects);
+        json_name_u64(j, "silence_us", r->silence);
+        json_end_object(j);
+    }
+    json_end_array(j);
+}
+
 enum err top_emit(struct buf *out, const struct metrics_input *in)
 {
     struct json j = json_make(out, false);
@@ -216,6 +240,7 @@ enum err top_emit(struct buf *out, const struct metrics_input *in)
     emit_requests(&j, in->stats);
     emit_reasons(&j, in->stats);
     emit_processes(&j, in->stats);
+    emit_source(&j, in);
     TRY(emit_routes(&j, in->stats));
     TRY(top_emit_endpoints(&j, in->stats));
     json_end_object(&j);

@@ -152,3 +152,13 @@ void ask_fini(struct ask_answer *a)
 {
     buf_fini(&a->bytes);
 }
+
+enum err ask_view(struct ask_answer *ret, struct str server, struct str target)
+{
+    TRY(ask(ret, server, target));
+    if (ret->status != 200) {
+        out_complain("the server answers with status %u: %.*s", ret->status, STR_ARG(ret->body));
+        return E_REFUSED;
+    }
+    return E_OK;
+}

@@ -20,3 +20,5 @@ struct ask_answer {
  * ask_fini() in any case. */
 enum err ask(struct ask_answer *ret, struct str server, struct str target);
 void ask_fini(struct ask_answer *a);
+/* The same, for views that answer with 200 or not at all; else says so, too: E_REFUSED. */
+enum err ask_view(struct ask_answer *ret, struct str server, struct str target);

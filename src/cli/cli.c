@@ -15,6 +15,12 @@ static command_fn *find_command(enum cli_command_id id, command_fn *controller)
         return command_check;
     case CLI_explain:
         return command_explain;
+    case CLI_status:
+        return command_status;
+    case CLI_backends:
+        return command_backends;
+    case CLI_certs:
+        return command_certs;
     case CLI_dump:
         return command_dump;
     case CLI_top:

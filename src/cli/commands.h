@@ -4,13 +4,14 @@
 
 #include "cli/args.h"
 #include "cli/offline.h"
+#include "cli/top_sample.h"
 
 enum { EXIT_WELL = 0, EXIT_BAD = 1, EXIT_USAGE = 2 };
 
 typedef int command_fn(const struct cli_args *a);
 
 command_fn command_run, command_check, command_explain, command_dump, command_top, command_version,
-    command_generate;
+    command_generate, command_status, command_backends, command_certs;
 
 /* The whole of main(). controller: what the hidden command of that name does; it lives on the floor
  * of cli/ and is brought in from above. */
@@ -27,3 +28,10 @@ struct offline_source command_offline_source(const struct cli_args *a, const cha
                                              size_t path_n);
 /* False, and says why, when options about the source of objects do not fit together. */
 bool command_source_is_right(const struct cli_args *a);
+/* False, and says so, when neither manifests nor a cluster are named. */
+bool command_source_is_there(const struct cli_args *a);
+/* Loads the objects and reports on them: what the command gives. */
+typedef int command_report_fn(const struct cli_args *a, const struct offline *o);
+int command_with_objects(const struct cli_args *a, command_report_fn *report);
+/* What --server says of itself. On failure says why on standard error. */
+enum err command_ask_top(const struct cli_args *a, struct top_sample *ret);

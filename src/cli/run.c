@@ -1,4 +1,5 @@
 /* lintel run: options to the supervisor's struct, and on to the controller's command line. */
+#include "cli/ask.h"
 #include "cli/commands.h"
 #include "cli/out.h"
 #include "cli/value.h"
@@ -89,6 +90,49 @@ bool command_source_is_right(const struct cli_args *a)
         return false;
     }
     return true;
+}
+
+bool command_source_is_there(const struct cli_args *a)
+{
+    bool is_there = cli_is_given(a, CLI_OPT_manifests) || cli_is_given(a, CLI_OPT_kubeconfig);
+    if (!is_there) {
+        out_complain(
+            "%s needs one of --manifests DIR and --kubeconfig FILE: what shall it look at?",
+            a->command->name);
+    }
+    return is_there;
+}
+
+int command_with_objects(const struct cli_args *a, command_report_fn *report)
+{
+    struct offline o = {0};
+    struct compile_options options = command_compile_options(a);
+    const char *path = cli_text(a, CLI_OPT_manifests).p;
+    struct offline_source source = command_offline_source(a, &path, 1);
+    int status = EXIT_BAD;
+    if (!command_source_is_right(a) || !command_source_is_there(a)) {
+        return EXIT_USAGE;
+    }
+    if (offline_open(&o, &source, &options) == E_OK) {
+        status = report(a, &o);
+    }
+    offline_close(&o);
+    return status;
+}
+
+enum err command_ask_top(const struct cli_args *a, struct top_sample *ret)
+{
+    struct ask_answer answer;
+    struct str server = cli_text(a, CLI_OPT_server);
+    enum err e = ask_view(&answer, server, STR("/debug/top"));
+    if (e == E_OK) {
+        e = top_sample_parse(answer.body, ret);
+        if (e != E_OK) {
+            out_complain("%.*s: the answer cannot be understood: %s", STR_ARG(server), err_text(e));
+        }
+    }
+    ask_fini(&answer);
+    return e;
 }
 
 /* ---- what the controller gets ---- */

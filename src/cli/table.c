@@ -2,8 +2,10 @@
 #include "cli/table.h"
 
 #define IN(command) (1U << CLI_##command)
-#define IN_CLASS    (IN(run) | IN(controller) | IN(check) | IN(explain) | IN(dump))
-#define IN_ALL      UINT32_MAX
+#define IN_CLASS                                                                                   \
+    (IN(run) | IN(controller) | IN(check) | IN(explain) | IN(dump) | IN(status) | IN(backends) |   \
+     IN(certs))
+#define IN_ALL UINT32_MAX
 
 const struct cli_option cli_options[CLI_OPTIONS_N] = {
 #define OPTION(id, letter, name, type, argument, fallback, low, high, commands, help)              \
@@ -79,6 +81,60 @@ const struct cli_command cli_commands[CLI_COMMANDS_N] = {
                      "The same for the Ingresses of a cluster."},
                     {"lintel explain --server 127.0.0.1:10254 -X POST shop.example.com/cart",
                      "Ask the Lintel that is running."}},
+    },
+    [CLI_status] = {
+        .name = "status",
+        .arguments = "",
+        .summary = "Tell on one page what is served and what is wrong.",
+        .description =
+            "Counts Ingresses, hosts, routes, Services and endpoints, tells at which addresses the "
+            "Ingresses are published, which of them lack one, and the first diagnostics. With "
+            "--kubeconfig also who leads and which pods of Lintel are ready, as far as the user "
+            "may read that.\n\n"
+            "With --server it asks a running Lintel for its generation, its workers, its readiness "
+            "and how it gets along with the API server; alone, or beside one of the others.",
+        .exits = "0 when there is no error and, with --server, Lintel is ready.\n"
+                 "1 when there are errors, or it could not be told.\n"
+                 "2 for a wrong command line.",
+        .example = {{"lintel status --kubeconfig ~/.kube/config", "What of a cluster is served?"},
+                    {"lintel status --server 127.0.0.1:10254", "How is the Lintel that runs here?"},
+                    {"lintel status -o json --manifests ./manifests", "The same for programs."}},
+    },
+    [CLI_backends] = {
+        .name = "backends",
+        .arguments = "[HOST|NAMESPACE/SERVICE]",
+        .argument_high = 1,
+        .summary = "List the Services in use, their endpoints and who leads to them.",
+        .description =
+            "For each Service port that an Ingress uses: its endpoints with state, zone, node and "
+            "pod, whether requests go there and why not, then the rules that lead to it. HOST or "
+            "NAMESPACE/SERVICE picks some of them.\n\n"
+            "With --server, too, each endpoint has the state that the workers of a running Lintel "
+            "see and how many of its requests failed.",
+        .exits = "0 when each Service has an endpoint.\n"
+                 "1 when one has none, or nothing was found.\n"
+                 "2 for a wrong command line.",
+        .example = {{"lintel backends --kubeconfig ~/.kube/config shop.example.com",
+                     "Where do requests for this host go?"},
+                    {"lintel backends --manifests ./manifests default/web",
+                     "Which endpoints does this Service have?"}},
+    },
+    [CLI_certs] = {
+        .name = "certs",
+        .arguments = "",
+        .summary = "List the certificates of hosts, until when they last, what is wrong.",
+        .description =
+            "For each host in spec.tls of an Ingress: its Secret, the names of the certificate in "
+            "it, subject, issuer, kind of key and days until it ends, and what keeps it from being "
+            "served: a missing Secret, a key of another certificate, a name that is not "
+            "covered.\n\n"
+            "Secrets of a cluster are fetched by name, just those that Ingresses of ours refer to. "
+            "Nothing of a private key is shown.",
+        .exits = "0 when every host has its certificate.\n"
+                 "1 when one has none that can be used.\n"
+                 "2 for a wrong command line.",
+        .example = {{"lintel certs --kubeconfig ~/.kube/config", "What ends soon?"},
+                    {"lintel certs -o json --manifests ./manifests", "The same for programs."}},
     },
     [CLI_dump] = {
         .name = "dump",

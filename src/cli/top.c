@@ -56,12 +56,8 @@ static enum err take_samples(struct top *t, struct top_sample *ret_first,
                              struct top_sample *ret_second)
 {
     struct ask_answer answer;
-    enum err e = ask(&answer, t->server, STR("/debug/top"));
-    if (e == E_OK && answer.status != 200) {
-        out_complain("the server answers with status %u: %.*s", answer.status,
-                     STR_ARG(answer.body));
-        e = E_REFUSED;
-    } else if (e == E_OK) {
+    enum err e = ask_view(&answer, t->server, STR("/debug/top"));
+    if (e == E_OK) {
         e = read_twice(t, answer.body, ret_first, ret_second);
     }
     ask_fini(&answer);

@@ -160,6 +160,25 @@ static enum err read_processes(struct top_sample *s, const struct tree_node *roo
     return E_OK;
 }
 
+static enum err read_resources(struct top_sample *s, const struct tree_node *root)
+{
+    const struct tree_node *list;
+    size_t n = get_items(root, "resources", &list);
+    s->resources = arena_calloc(&s->arena, n, sizeof(*s->resources));
+    if (s->resources == NULL) {
+        return E_NOMEM;
+    }
+    for (; s->resource_n < n; s->resource_n++) {
+        const struct tree_node *node = tree_item(list, (uint32_t)s->resource_n);
+        struct top_resource *to = &s->resources[s->resource_n];
+        TRY(get_text(s, node, "name", &to->name));
+        to->is_healthy = get_bool(node, "is_healthy");
+        to->objects = get_number(node, "objects");
+        to->silence = get_number(node, "silence_us");
+    }
+    return E_OK;
+}
+
 static enum err on_document(void *arg, const struct tree_node *root)
 {
     struct top_sample *s = arg;
@@ -174,6 +193,7 @@ static enum err on_document(void *arg, const struct tree_node *root)
     TRY(read_routes(s, root));
     TRY(read_endpoints(s, root));
     TRY(read_reasons(s, root));
+    TRY(read_resources(s, root));
     return read_processes(s, root);
 }
 

@@ -12,7 +12,8 @@ enum { TOP_CLASSES_N = 6, TOP_BUCKETS_MAX = 32, TOP_BYTES_MAX = 64 << 20 };
 #define TOP_SCALARS(X) \
     X(time_us) X(generation) X(behind_us) X(lag_last_us) X(lag_most_us) X(requests) X(in_flight) \
     X(bytes_in) X(bytes_out) X(retries) X(connections_active) X(connections_idle) \
-    X(upstream_busy) X(upstream_idle) X(upstream_ejected) X(routes_left_out) X(endpoints_left_out)
+    X(upstream_busy) X(upstream_idle) X(upstream_ejected) X(routes_left_out) X(endpoints_left_out) \
+    X(errors) X(warnings) X(saved_age_us)
 /* Counted, then those of the moment. */
 #define TOP_ENDPOINT_COUNTERS(X) \
     X(answered) X(connect) X(reset) X(timeout) X(abandoned) X(latency_sum_us)
@@ -66,6 +67,13 @@ struct top_process {
     uint64_t pid, cpu_us, resident_bytes, restarts;
 };
 
+struct top_resource { /* of the API server that Lintel follows */
+    struct str name;
+    bool is_healthy;
+    uint64_t objects;
+    usec_t silence;
+};
+
 /* Everything points into the arena. As read: counted since the start of Lintel. */
 struct top_sample {
     struct arena arena;
@@ -78,7 +86,8 @@ struct top_sample {
     struct top_endpoint *endpoints;
     struct top_reason *reasons;
     struct top_process *processes;
-    size_t route_n, endpoint_n, reason_n, process_n;
+    struct top_resource *resources;
+    size_t route_n, endpoint_n, reason_n, process_n, resource_n;
 };
 
 /* Zeroed memory is an empty sample. Errors: E_PROTO (not such an answer), E_NOMEM. */

@@ -10,7 +10,7 @@ import pytest
 from lib.lintel import LINTEL, command
 from lib.manifests import Directory, app, dump_yaml, ingress, ingress_class, rule, service
 
-COMMANDS = ["run", "check", "explain", "dump", "version"]
+COMMANDS = ["run", "check", "explain", "status", "backends", "certs", "dump", "top", "version"]
 
 
 @pytest.fixture
