@@ -15,9 +15,9 @@ enum { ADDRESS_BYTES = IP_TEXT_MAX + sizeof("[]:65535") };
 
 struct backends {
     const struct offline *o;
-    const struct ingress **ingresses;
+    struct served_rule *rules;
     const struct snap_service **services;
-    size_t ingress_n, service_n;
+    size_t rule_n, service_n;
     struct str wanted_host, wanted_namespace, wanted_service; /* empty: all */
     const struct top_sample *live;                            /* NULL: nobody was asked */
     size_t shown_n, bad_n; /* Service ports; those without an endpoint in use */
@@ -27,7 +27,8 @@ struct port { /* one Service port on its way to the page */
     const struct backends *b;
     struct str namespace_name, service, number;
     const struct snap_service *snap;
-    size_t used_n, all_n;
+    const struct served_rule *rules;
+    size_t rule_n, used_n, all_n;
     struct grid *grid; /* one of these three, or none, to count */
     struct json *json;
     struct buf *out;
@@ -44,39 +45,19 @@ static bool is_host_for(struct str pattern, struct str host)
             str_eq_nocase(str_from(pattern, 1), str_from(host, dot)));
 }
 
-static bool is_of(const struct port *p, const struct served_rule *r)
-{
-    char digits[5];
-    return r->backend->type == BACKEND_SERVICE &&
-           str_eq(r->ingress->object.namespace_name, p->namespace_name) &&
-           str_eq(r->backend->service, p->service) &&
-           str_eq(served_port(r->backend, digits), p->number);
-}
-
-struct search {
-    const struct port *port;
-    bool is_found;
-};
-
-static void search_rule(void *arg, const struct served_rule *r)
-{
-    struct search *s = arg;
-    s->is_found =
-        s->is_found || (is_of(s->port, r) && is_host_for(r->host, s->port->b->wanted_host));
-}
-
 static bool is_wanted(const struct port *p)
 {
     const struct backends *b = p->b;
-    struct search s = {.port = p};
     if (b->wanted_service.n > 0) {
         return str_eq(p->namespace_name, b->wanted_namespace) &&
                str_eq(p->service, b->wanted_service);
     }
-    for (size_t i = 0; i < b->ingress_n && b->wanted_host.n > 0 && !s.is_found; i++) {
-        served_each_rule(b->ingresses[i], search_rule, &s);
+    for (size_t i = 0; i < p->rule_n && b->wanted_host.n > 0; i++) {
+        if (is_host_for(p->rules[i].host, b->wanted_host)) {
+            return true;
+        }
     }
-    return b->wanted_host.n == 0 || s.is_found;
+    return b->wanted_host.n == 0;
 }
 
 /* ---- endpoints ---- */
@@ -198,36 +179,23 @@ static void each_endpoint(struct port *p, compile_endpoint_fn *fn)
 
 /* ---- rules ---- */
 
-static void text_rule(void *arg, const struct served_rule *r)
+static void text_rule(struct grid *g, const struct served_rule *r)
 {
-    const struct port *p = arg;
-    if (is_of(p, r)) {
-        const struct object *o = &r->ingress->object;
-        grid_addf(p->grid, GRID_PLAIN, "%.*s/%.*s", STR_ARG(o->namespace_name), STR_ARG(o->name));
-        grid_addf(p->grid, GRID_PLAIN, "%.*s%.*s%s", STR_ARG(r->host.n > 0 ? r->host : STR("*")),
-                  STR_ARG(r->path), r->is_default ? " (default backend)" : "");
-    }
+    const struct object *o = &r->ingress->object;
+    grid_addf(g, GRID_PLAIN, "%.*s/%.*s", STR_ARG(o->namespace_name), STR_ARG(o->name));
+    grid_addf(g, GRID_PLAIN, "%.*s%.*s%s", STR_ARG(r->host.n > 0 ? r->host : STR("*")),
+              STR_ARG(r->path), r->is_default ? " (default backend)" : "");
 }
 
-static void json_rule(void *arg, const struct served_rule *r)
+static void json_rule(struct json *j, const struct served_rule *r)
 {
-    const struct port *p = arg;
-    if (is_of(p, r)) {
-        json_object(p->json);
-        json_name_str(p->json, "namespace", r->ingress->object.namespace_name);
-        json_name_str(p->json, "ingress", r->ingress->object.name);
-        json_name_str(p->json, "host", r->host);
-        json_name_str(p->json, "path", r->path);
-        json_name_bool(p->json, "default", r->is_default);
-        json_end_object(p->json);
-    }
-}
-
-static void each_rule(struct port *p, served_rule_fn *fn)
-{
-    for (size_t i = 0; i < p->b->ingress_n; i++) {
-        served_each_rule(p->b->ingresses[i], fn, p);
-    }
+    json_object(j);
+    json_name_str(j, "namespace", r->ingress->object.namespace_name);
+    json_name_str(j, "ingress", r->ingress->object.name);
+    json_name_str(j, "host", r->host);
+    json_name_str(j, "path", r->path);
+    json_name_bool(j, "default", r->is_default);
+    json_end_object(j);
 }
 
 /* ---- a Service port ---- */
@@ -251,8 +219,9 @@ static void text_rules(struct port *p)
     static const char *const heads[] = {"INGRESS", "RULE"};
     struct grid g;
     grid_init(&g, heads, 2);
-    p->grid = &g;
-    each_rule(p, text_rule);
+    for (size_t i = 0; i < p->rule_n; i++) {
+        text_rule(&g, &p->rules[i]);
+    }
     grid_emit(p->out, &g, 2, p->has_color);
     grid_fini(&g);
 }
@@ -296,7 +265,9 @@ static void json_port(struct port *p)
     json_end_array(j);
     json_name(j, "rules");
     json_array(j);
-    each_rule(p, json_rule);
+    for (size_t i = 0; i < p->rule_n; i++) {
+        json_rule(j, &p->rules[i]);
+    }
     json_end_array(j);
     json_end_object(j);
 }
@@ -310,6 +281,7 @@ static void each_port(struct backends *b, struct port p, void (*show)(struct por
         p.namespace_name = snap_str_get(&s->shard, s->namespace_name);
         p.service = snap_str_get(&s->shard, s->name);
         p.number = snap_str_get(&s->shard, s->port);
+        p.rules = served_rules_of(b->rules, b->rule_n, s, &p.rule_n);
         p.used_n = p.all_n = 0;
         if (is_wanted(&p)) {
             each_endpoint(&p, count_endpoint);
@@ -347,6 +319,16 @@ static int report(const struct cli_args *a, struct backends *b)
     return b->bad_n > 0 ? EXIT_BAD : status;
 }
 
+static enum err gather(struct backends *b)
+{
+    const struct ingress **ingresses;
+    size_t n;
+    TRY(served_ingresses(b->o, &ingresses, &n));
+    enum err e = served_rules(ingresses, n, &b->rules, &b->rule_n);
+    mem_free(ingresses);
+    return e != E_OK ? e : served_services(b->o, &b->services, &b->service_n);
+}
+
 static int report_with(const struct cli_args *a, const struct offline *o,
                        const struct top_sample *live)
 {
@@ -357,13 +339,12 @@ static int report_with(const struct cli_args *a, const struct offline *o,
         b.wanted_host = wanted;
     }
     int status = EXIT_BAD;
-    if (served_ingresses(o, &b.ingresses, &b.ingress_n) == E_OK &&
-        served_services(o, &b.services, &b.service_n) == E_OK) {
+    if (gather(&b) == E_OK) {
         status = report(a, &b);
     } else {
         out_complain("out of memory");
     }
-    mem_free(b.ingresses);
+    mem_free(b.rules);
     mem_free(b.services);
     return status;
 }

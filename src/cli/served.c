@@ -102,30 +102,103 @@ const char *served_status_text(uint8_t status)
 
 /* ---- rules ---- */
 
-void served_each_rule(const struct ingress *ingress, served_rule_fn *fn, void *arg)
+enum { PORT_DIGITS = 5 };
+
+/* As a backend writes it. */
+static struct str port_text(const struct ingress_backend *backend, char digits[PORT_DIGITS])
 {
-    struct served_rule r = {.ingress = ingress, .host = STR_EMPTY, .path = STR_EMPTY};
-    for (uint32_t i = 0; i < ingress->rule_n; i++) {
-        const struct ingress_rule *rule = &ingress->rules[i];
-        r.host = rule->host;
-        for (uint32_t k = 0; k < rule->path_n; k++) {
-            r.path = rule->paths[k].path;
-            r.backend = &rule->paths[k].backend;
-            fn(arg, &r);
-        }
+    if (backend->port.number == 0) {
+        return backend->port.name;
     }
-    if (ingress->default_backend.type != BACKEND_NONE) {
-        r = (struct served_rule){ingress, STR_EMPTY, STR_EMPTY, &ingress->default_backend, true};
-        fn(arg, &r);
+    struct wr w = wr_make(digits, PORT_DIGITS);
+    wr_u64(&w, backend->port.number);
+    return str_make(digits, wr_n(&w));
+}
+
+static int rule_cmp(const struct served_rule *r, struct str namespace_name, struct str service,
+                    struct str port)
+{
+    char digits[PORT_DIGITS];
+    int order = str_cmp(r->ingress->object.namespace_name, namespace_name);
+    order = order != 0 ? order : str_cmp(r->backend->service, service);
+    return order != 0 ? order : str_cmp(port_text(r->backend, digits), port);
+}
+
+static int rule_order(const void *a, const void *b)
+{
+    char digits[PORT_DIGITS];
+    const struct served_rule *x = a, *y = b;
+    int order = rule_cmp(x, y->ingress->object.namespace_name, y->backend->service,
+                         port_text(y->backend, digits));
+    return order != 0 ? order : (x->order > y->order) - (x->order < y->order);
+}
+
+static void rule_add(struct served_rule *rules, size_t *n, struct served_rule r)
+{
+    if (r.backend->type == BACKEND_SERVICE) {
+        r.order = *n;
+        rules[(*n)++] = r;
     }
 }
 
-struct str served_port(const struct ingress_backend *backend, char digits[5])
+static void rules_add(struct served_rule *rules, size_t *n, const struct ingress *ingress)
 {
-    if (backend->port.name.n > 0) {
-        return backend->port.name;
+    struct served_rule r = {.ingress = ingress};
+    for (uint32_t i = 0; i < ingress->rule_n; i++) {
+        r.host = ingress->rules[i].host;
+        for (uint32_t k = 0; k < ingress->rules[i].path_n; k++) {
+            r.path = ingress->rules[i].paths[k].path;
+            r.backend = &ingress->rules[i].paths[k].backend;
+            rule_add(rules, n, r);
+        }
     }
-    struct wr w = wr_make(digits, 5);
-    wr_u64(&w, backend->port.number);
-    return str_make(digits, wr_n(&w));
+    rule_add(rules, n,
+             (struct served_rule){.ingress = ingress,
+                                  .host = STR_EMPTY,
+                                  .path = STR_EMPTY,
+                                  .backend = &ingress->default_backend,
+                                  .is_default = true});
+}
+
+enum err served_rules(const struct ingress *const *ingresses, size_t ingress_n,
+                      struct served_rule **ret, size_t *ret_n)
+{
+    size_t room = ingress_n, n = 0; /* a default backend each */
+    for (size_t i = 0; i < ingress_n; i++) {
+        for (uint32_t k = 0; k < ingresses[i]->rule_n; k++) {
+            room += ingresses[i]->rules[k].path_n;
+        }
+    }
+    struct served_rule *rules = mem_calloc(room + 1, sizeof(*rules));
+    if (rules == NULL) {
+        return E_NOMEM;
+    }
+    for (size_t i = 0; i < ingress_n; i++) {
+        rules_add(rules, &n, ingresses[i]);
+    }
+    qsort(rules, n, sizeof(*rules), rule_order);
+    *ret = rules;
+    *ret_n = n;
+    return E_OK;
+}
+
+const struct served_rule *served_rules_of(const struct served_rule *rules, size_t n,
+                                          const struct snap_service *service, size_t *ret_n)
+{
+    struct str space = text_of(service, service->namespace_name);
+    struct str name = text_of(service, service->name), port = text_of(service, service->port);
+    size_t from = 0, to = n;
+    while (from < to) {
+        size_t middle = from + (to - from) / 2;
+        if (rule_cmp(&rules[middle], space, name, port) < 0) {
+            from = middle + 1;
+        } else {
+            to = middle;
+        }
+    }
+    for (*ret_n = 0;
+         from + *ret_n < n && rule_cmp(&rules[from + *ret_n], space, name, port) == 0;) {
+        ++*ret_n;
+    }
+    return rules + from;
 }

@@ -9,17 +9,21 @@ enum err served_ingresses(const struct offline *o, const struct ingress ***ret, 
  */
 enum err served_services(const struct offline *o, const struct snap_service ***ret, size_t *ret_n);
 
-/* Each backend of an Ingress: host and path are empty where the rule has none; is_default:
- * spec.defaultBackend. */
+/* A backend of an Ingress that is a Service: host and path are empty where the rule has none. */
 struct served_rule {
     const struct ingress *ingress;
     struct str host, path;
     const struct ingress_backend *backend;
-    bool is_default;
+    bool is_default; /* spec.defaultBackend */
+    size_t order;    /* as they were read */
 };
-typedef void served_rule_fn(void *arg, const struct served_rule *rule);
-void served_each_rule(const struct ingress *ingress, served_rule_fn *fn, void *arg);
-/* The port as a backend writes it, as in struct snap_service; digits has room for 5. */
-struct str served_port(const struct ingress_backend *backend, char digits[5]);
+
+/* All of these Ingresses', by namespace, Service and port, then in their order. Give *ret to
+ * mem_free(). Errors: E_NOMEM. */
+enum err served_rules(const struct ingress *const *ingresses, size_t ingress_n,
+                      struct served_rule **ret, size_t *ret_n);
+/* Those of them that lead to a Service port, as struct snap_service has it. O(log n). */
+const struct served_rule *served_rules_of(const struct served_rule *rules, size_t n,
+                                          const struct snap_service *service, size_t *ret_n);
 /* Why there are no endpoints: "there is no such Service"; NULL for SNAP_SERVICE_OK. */
 const char *served_status_text(uint8_t status);
