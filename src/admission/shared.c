@@ -43,7 +43,7 @@ struct shared {
     bool has_secret, has_configuration; /* was listed: it is known whether it is there */
     struct kube_call *call;
     enum write write; /* of the call */
-    bool awaits_echo; /* our write has not been told yet */
+    bool awaits_echo; /* nothing was told since our write began */
     bool has_complained;
     usec_t retry;
     usec_t trusted_at; /* when the configuration first had the authorities of kept; 0: not yet */
@@ -272,12 +272,12 @@ static void on_done(void *arg, const struct kube_result *result)
     s->call = NULL;
     s->write = WRITE_NONE;
     if (kube_result_is_ok(result) || result->status == CONFLICT) {
-        /* Ours, or somebody else's: either way the reflectors bring what is there now. */
-        s->awaits_echo = true;
+        /* Ours, or somebody else's: either way the reflectors bring what is there now, or have
+         * brought it already. */
         s->has_complained = false;
         s->retry = ADMISSION_RETRY_MIN;
         loop_arm(s->loop, &s->timer, ADMISSION_ECHO, on_timer);
-        step_soon(s); /* it may have come already */
+        step_soon(s);
         return;
     }
     complain(s, "a write to the API has failed", result->message);
@@ -297,6 +297,7 @@ static void write_start(struct shared *s, enum write write, enum kube_method met
         s->text.bad ? E_NOMEM : kube_call_start(s->kube, &request, &write_events, s, &s->call);
     if (e == E_OK) {
         s->write = write;
+        s->awaits_echo = true;
     } else {
         s->call = NULL;
         complain(s, "the API cannot be called", str_from_cstr(err_text(e)));
@@ -376,6 +377,19 @@ static uint32_t names_list(struct shared *s, struct str names[ADMISSION_NAMES_MA
     return n;
 }
 
+/* The authorities before, for as long as somebody may serve what they signed: also when the Secret
+ * is gone or broken. The configuration has what API servers trust now. */
+static enum err authorities_keep(const struct shared *s, struct buf *ca)
+{
+    struct str bundle, rest = buf_str(&s->wanted.bundles);
+    TRY(tls_bundle_add(ca, buf_str(&s->kept.ca), now_s(), ADMISSION_AUTHORITIES_MAX));
+    while (rest.n > 0) {
+        (void)str_cut(rest, '\0', &bundle, &rest); /* there is one behind each */
+        TRY(tls_bundle_add(ca, bundle, now_s(), ADMISSION_AUTHORITIES_MAX));
+    }
+    return E_OK;
+}
+
 static enum err pair_make(struct shared *s, struct buf *ca, struct buf *chain, struct buf *key)
 {
     struct str names[ADMISSION_NAMES_MAX];
@@ -385,10 +399,7 @@ static enum err pair_make(struct shared *s, struct buf *ca, struct buf *chain, s
                             .not_before = now_s() - CLOCK_SKEW_S,
                             .not_after = now_s() + ADMISSION_LIFE_S};
     TRY(tls_certificate_make(&make, ca, chain, key));
-    /* Those before, for as long as somebody may serve what they signed. */
-    return s->kept.is_there
-               ? tls_bundle_add(ca, buf_str(&s->kept.ca), now_s(), ADMISSION_AUTHORITIES_MAX)
-               : E_OK;
+    return authorities_keep(s, ca);
 }
 
 static void secret_make(struct shared *s)

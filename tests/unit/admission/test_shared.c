@@ -314,12 +314,24 @@ static void a_second_replica(void **state)
     assert_int_equal(world.served_n, 1);
 }
 
+/* Two authorities in the caBundle that our last write sends. */
+static void assert_two_authorities(void)
+{
+    static char bundle[TEXT_MAX], pem[TEXT_MAX];
+    size_t n;
+    value_of(world.call.body, "caBundle", bundle);
+    assert_int_equal(base64_decode(str_from_cstr(bundle), pem, &n), E_OK);
+    pem[n] = '\0';
+    const char *first = strstr(pem, "BEGIN CERTIFICATE");
+    assert_non_null(first);
+    assert_non_null(strstr(first + 1, "BEGIN CERTIFICATE"));
+}
+
 /* Renewed at 2/3; the authorities before stay trusted; the new one is served only after a while. */
 static void renewal(void **state)
 {
     from_nothing(state);
-    static char before[TEXT_MAX], bundle[TEXT_MAX], pem[TEXT_MAX];
-    size_t n;
+    static char before[TEXT_MAX];
     memcpy(before, world.served, sizeof(before));
     advance((usec_t)ADMISSION_LIFE_S / 3 * 2 * USEC_PER_SEC - 2 * 3600 * USEC_PER_SEC);
     assert_false(world.has_call);
@@ -333,11 +345,7 @@ static void renewal(void **state)
     assert_non_null(strstr(world.call.body, "\"resourceVersion\":\"1\""));
     secret_written();
     assert_int_equal(world.served_n, 1); /* not yet: nobody trusts it */
-    value_of(world.call.body, "caBundle", bundle);
-    assert_int_equal(base64_decode(str_from_cstr(bundle), pem, &n), E_OK);
-    pem[n] = '\0';
-    const char *first = strstr(pem, "BEGIN CERTIFICATE");
-    assert_non_null(strstr(first + 1, "BEGIN CERTIFICATE")); /* old and new */
+    assert_two_authorities();
     trust_written();
     assert_int_equal(world.served_n, 1);
     advance(ADMISSION_SWITCH - USEC_PER_SEC);
@@ -345,6 +353,48 @@ static void renewal(void **state)
     advance(2 * USEC_PER_SEC);
     assert_int_equal(world.served_n, 2);
     assert_string_not_equal(before, world.served);
+    assert_false(world.has_call);
+}
+
+/* What is served until the new one may be stays trusted. */
+static void the_secret_is_deleted(void **state)
+{
+    from_nothing(state);
+    const struct kube_reflector_options *o = &world.reflectors[SECRET].options;
+    o->events->on_gone(o->arg, NULL);
+    steps();
+    assert_int_equal(world.call.method, KUBE_POST);
+    secret_written();
+    assert_two_authorities();
+    trust_written();
+    assert_int_equal(world.served_n, 1);
+    advance(ADMISSION_SWITCH + USEC_PER_SEC);
+    assert_int_equal(world.served_n, 2);
+    assert_false(world.has_call);
+}
+
+/* The same when it is broken before our eyes, its authority with it. */
+static void a_broken_secret_is_mended(void **state)
+{
+    from_nothing(state);
+    tell(SECRET, "{\"metadata\":{\"resourceVersion\":\"7\"}}");
+    assert_int_equal(world.call.method, KUBE_PATCH);
+    secret_written();
+    assert_two_authorities();
+}
+
+/* The watch is faster than the answer to our write. */
+static void told_before_the_answer(void **state)
+{
+    (void)state;
+    tell_listed(SECRET);
+    tell_configuration("");
+    secret_json(told_secret, sizeof(told_secret));
+    tell(SECRET, told_secret);
+    assert_int_equal(world.call.method, KUBE_POST);
+    answer(201);
+    assert_int_equal(world.served_n, 1);
+    trust_written();
     assert_false(world.has_call);
 }
 
@@ -451,11 +501,13 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-        TEST(from_nothing),         TEST(another_was_faster),
-        TEST(a_second_replica),     TEST(renewal),
-        TEST(the_secret_is_broken), TEST(the_configuration_is_replaced),
-        TEST(another_name),         TEST(writes_that_fail),
-        TEST(no_configuration),     TEST(when_memory_is_out),
+        TEST(from_nothing),           TEST(another_was_faster),
+        TEST(a_second_replica),       TEST(renewal),
+        TEST(the_secret_is_broken),   TEST(the_configuration_is_replaced),
+        TEST(another_name),           TEST(writes_that_fail),
+        TEST(no_configuration),       TEST(when_memory_is_out),
+        TEST(the_secret_is_deleted),  TEST(a_broken_secret_is_mended),
+        TEST(told_before_the_answer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
