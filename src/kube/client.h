@@ -50,7 +50,8 @@ struct kube_result {
     uint32_t status;    /* 0: none came */
     usec_t retry_after; /* from Retry-After; 0: none */
     struct str reason; /* of a metav1.Status that came instead: "Conflict", "Expired"; of its causes
-                          "ResourceVersionTooLarge" goes first; or empty */
+                          "ResourceVersionTooLarge" and "NamespaceTerminating" go first; or
+                          empty */
     struct str message; /* for people: of that Status, or of the transport */
 };
 

@@ -26,9 +26,22 @@ static bool has_cause(const struct tree_node *details, struct str reason)
     return false;
 }
 
+/* The reason, or a cause that tells more. */
+static struct str reason_of(const struct tree_node *root)
+{
+    static const struct str telling[] = {STR_INIT("ResourceVersionTooLarge"),
+                                         STR_INIT("NamespaceTerminating")};
+    const struct tree_node *details = tree_get(root, STR("details"));
+    for (size_t i = 0; i < sizeof(telling) / sizeof(telling[0]); i++) {
+        if (has_cause(details, telling[i])) {
+            return telling[i];
+        }
+    }
+    return tree_get_string(root, STR("reason"));
+}
+
 bool kube_status_read(const struct tree_node *root, struct kube_status *ret)
 {
-    static const struct str too_large = STR_INIT("ResourceVersionTooLarge");
     if (!str_eq(tree_get_string(root, STR("kind")), STR("Status"))) {
         return false;
     }
@@ -38,7 +51,7 @@ bool kube_status_read(const struct tree_node *root, struct kube_status *ret)
     (void)get_int(details, STR("retryAfterSeconds"), INT32_MAX, &seconds);
     *ret = (struct kube_status){
         .code = (uint32_t)code,
-        .reason = has_cause(details, too_large) ? too_large : tree_get_string(root, STR("reason")),
+        .reason = reason_of(root),
         .message = tree_get_string(root, STR("message")),
         .retry_after = (usec_t)seconds * USEC_PER_SEC,
     };

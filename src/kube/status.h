@@ -11,6 +11,7 @@ struct kube_status {
     usec_t retry_after;         /* 0: none */
 };
 
-/* False when root is no Status; *ret is untouched then. The cause "ResourceVersionTooLarge" goes
- * before the reason, which says no more than "Timeout" then. */
+/* False when root is no Status; *ret is untouched then. The causes "ResourceVersionTooLarge"
+ * and "NamespaceTerminating" go before the reason, which says no more than "Timeout" or "Forbidden"
+ * then. */
 bool kube_status_read(const struct tree_node *root, struct kube_status *ret);

@@ -407,6 +407,9 @@ static enum line_verdict judge(void *arg, struct line_job *j, const struct kube_
         k->is_there = false; /* the API server has forgotten it */
         return LINE_ANEW;
     }
+    if (is_answer && str_eq(result->reason, STR("NamespaceTerminating"))) {
+        return LINE_DONE; /* with the objects that it is about */
+    }
     complain(e, k, result);
     return line_may_pass(result) ? LINE_AGAIN : LINE_DONE;
 }

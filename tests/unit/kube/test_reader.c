@@ -123,6 +123,11 @@ static void bodies(void **state)
                   "[{\"reason\":\"x\"},{\"reason\":\"ResourceVersionTooLarge\"}]}}}"),
          E_OK, "error(@ 504 ResourceVersionTooLarge  3)"},
         {KUBE_BODY_WATCH,
+         STR_INIT("{\"type\":\"ERROR\",\"object\":{\"kind\":\"Status\",\"code\":403,"
+                  "\"reason\":\"Forbidden\",\"details\":{\"causes\":"
+                  "[{\"reason\":\"NamespaceTerminating\"}]}}}"),
+         E_OK, "error(@ 403 NamespaceTerminating  0)"},
+        {KUBE_BODY_WATCH,
          STR_INIT("{\"type\":\"ERROR\",\"object\":{\"kind\":\"Status\",\"code\":-1,"
                   "\"details\":{\"retryAfterSeconds\":-5,\"causes\":{}}}}"),
          E_OK, "error(@ 0   0)"},
