@@ -11,6 +11,7 @@ from lib.lintel import ALARMS
 from e2e.lib.cluster import Cluster
 from e2e.lib.lintel import LintelOutside
 from e2e.lib.objects import plain
+from e2e.lib.shipped import WHO_MAY, Shipped
 
 _numbers = itertools.count(1)
 
@@ -71,6 +72,14 @@ def lintel(cluster, tmp_path):
             errors.append(error)
     if errors:
         raise errors[0]
+
+
+@pytest.fixture(scope="module")
+def rights(cluster):
+    """ServiceAccount, RBAC and class of deploy/deployment.yaml, without its Pods."""
+    made = Shipped(cluster, "deployment.yaml", kinds=WHO_MAY).apply()
+    yield made
+    made.delete()
 
 
 @pytest.hookimpl(hookwrapper=True)

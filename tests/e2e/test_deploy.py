@@ -8,10 +8,10 @@ import pytest
 import yaml
 
 from lib.lintel import ROOT
-from lib.manifests import app, dump_yaml, ingress, ingress_class, rule, service
+from lib.manifests import app, dump_yaml, ingress, ingress_class, rule
 from lib.process import children_of, program_of
 from e2e.lib.cluster import BUILD
-from e2e.lib.objects import backends, plain
+from e2e.lib.objects import plain
 
 CHART = f"{ROOT}/charts/lintel"
 
@@ -277,38 +277,3 @@ def test_kubectl_completes_the_plugin(cluster, plugin_path, words, answer):
     done = cluster.kubectl("__complete", *words, environment=plugin_path)
     lines = done.stdout.splitlines()
     assert lines[0].split("\t")[0] == answer and lines[-1] == ":4"
-
-
-# ---- the whole ----
-
-def rights_granted(objects):
-    """{(API group, resource, verb)}"""
-    return {(group, resource, verb) for role in [*find(objects, "ClusterRole"), *find(objects, "Role")]
-            for rules in role["rules"] for group in rules["apiGroups"]
-            for resource in rules["resources"] for verb in rules["verbs"]}
-
-
-def refused_requests(cluster, account, namespace):
-    return [event["requestURI"] for event in cluster.audit(account, namespace)
-            if event["annotations"].get("authorization.k8s.io/decision") == "forbid"]
-
-
-def test_installed_with_its_own_rights_it_serves(cluster, namespace, image):
-    """deploy/deployment.yaml but for the image: a cluster user's one command, then an Ingress."""
-    with open(f"{ROOT}/deploy/deployment.yaml", encoding="utf-8") as file:
-        text = file.read().replace('image: "lintel:', f'image: "{image}:')
-    cluster.api.apply(backends("web", 2, namespace),
-                      service("web", (80, 8080), namespace=namespace,
-                              spec={"selector": {"app": "web"}}))
-    cluster.kubectl("apply", "-f", "-", stdin=text)
-    try:
-        pods = cluster.wait_ready(2, "lintel", **{"app.kubernetes.io/name": "lintel"})
-        cluster.api.apply(ingress("web", rule("a.test", ("/", "Prefix", "web:80")),
-                                  namespace=namespace))
-        for pod in pods:
-            cluster.wait(lambda at=pod["status"]["podIP"]: fetch_at(at, 8080) == 200, "an answer")
-        objects = [each for each in yaml.safe_load_all(text) if each]
-        assert refused_requests(cluster, "lintel", "lintel") == []
-        assert cluster.verbs_used("lintel", "lintel") <= rights_granted(objects)
-    finally:
-        cluster.kubectl("delete", "-f", "-", stdin=text, timeout=180)

@@ -1,34 +1,10 @@
 """Lintel against the real API: outside of a Pod, by a kubeconfig of the ServiceAccount that the
 shipped manifests make, with no rights but theirs."""
-import os
-
 import pytest
-import yaml
 
 from lib.client import fetch
 from lib.load import Load
-from lib.manifests import ingress, rule, service
-from e2e.lib.cluster import ROOT
-from e2e.lib.objects import backends
-
-DEPLOYMENT = os.path.join(ROOT, "deploy", "deployment.yaml")
-WHO_MAY = ("Namespace", "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding",
-           "IngressClass")
-
-
-@pytest.fixture(name="rights", scope="module")
-def fixture_rights(cluster):
-    """ServiceAccount, RBAC and class of deploy/deployment.yaml, without its Pods."""
-    with open(DEPLOYMENT, encoding="utf-8") as file:
-        items = [item for item in yaml.safe_load_all(file) if item["kind"] in WHO_MAY]
-    text = yaml.safe_dump_all(items)
-    cluster.kubectl("apply", "-f", "-", stdin=text)
-    # The API server hears of the last rule a moment later.
-    cluster.wait(lambda: "yes" in cluster.kubectl(
-        "auth", "can-i", "list", "ingressclasses", "--as=system:serviceaccount:lintel:lintel",
-        check=None).stdout, "the rights")
-    yield items
-    cluster.kubectl("delete", "-f", "-", stdin=text)
+from e2e.lib.web import publish_web, roll_out, web_ingress
 
 
 @pytest.fixture(name="asked_before")
@@ -50,14 +26,6 @@ def fixture_host(namespace):
     return f"{namespace}.example"
 
 
-def publish_web(cluster, namespace, host, replicas=2):
-    cluster.api.apply(
-        backends("web", replicas, namespace),
-        service("web", (80, 8080), namespace=namespace, spec={"selector": {"app": "web"}}),
-        ingress("web", rule(host, ("/", "Prefix", "web:80")), namespace=namespace))
-    return cluster.wait_ready(replicas, namespace, app="web")
-
-
 def wait_status(cluster, one, host, status):
     cluster.wait(lambda: fetch(one.port, "/", host=host).status == status, f"{status} for {host}")
 
@@ -74,9 +42,7 @@ def test_a_rollout_fails_no_request(cluster, namespace, host, served):
     publish_web(cluster, namespace, host)
     wait_status(cluster, served, host, 200)
     with Load(served.port, [(host, "/")]) as load:
-        cluster.api.apply(backends("web", 2, namespace, version="2"))
-        cluster.kubectl("rollout", "status", "-n", namespace, "deployment/web")
-        cluster.wait_ready(2, namespace, app="web")
+        roll_out(cluster, namespace, version="2")
         load.wait_for(200)
     load.check_flawless()
 
@@ -103,8 +69,7 @@ def test_it_serves_on_without_the_api_server(cluster, namespace, host, served):
         cluster.stop_apiserver()
         load.wait_for(500)
         cluster.start_apiserver()
-        cluster.api.apply(ingress("second", rule("second." + host, ("/", "Prefix", "web:80")),
-                                  namespace=namespace))
+        cluster.api.apply(web_ingress(namespace, "second." + host, "second"))
         wait_status(cluster, served, "second." + host, 200)
     load.check_flawless()
 
