@@ -171,8 +171,9 @@ enum limit {
 #define KUBE_CREDENTIAL_LOOK (1 * USEC_PER_SEC)   /* between two looks at a file */
 
 #define TIMEOUT_STATUS_CALL  (10 * USEC_PER_SEC)
-#define TIMEOUT_STATUS_CLOSE (4 * USEC_PER_SEC)   /* clearing addresses, giving up the lease */
-#define STATUS_REFRESH       (60 * USEC_PER_SEC)  /* addresses, and a look at every Ingress */
+#define TIMEOUT_STATUS_CLOSE (4 * USEC_PER_SEC)  /* clearing addresses, giving up the lease */
+#define STATUS_REFRESH       (60 * USEC_PER_SEC) /* addresses, and a look at every Ingress */
+#define STATUS_REFRESH_MIN   (2 * USEC_PER_SEC)  /* addresses after a change, then twice that ... */
 #define STATUS_NODE_REFRESH  (600 * USEC_PER_SEC) /* addresses of one node */
 /* After the n-th failure in a row: STATUS_RETRY_MIN * 2^n, but not more than STATUS_RETRY_MAX. */
 #define STATUS_RETRY_MIN     (1 * USEC_PER_SEC)

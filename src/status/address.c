@@ -48,6 +48,7 @@ struct address {
     struct found *present, *next;
     bool is_on, is_known, has_complained;
     usec_t pause; /* after the next failure; 0: the shortest */
+    usec_t rest;  /* before the last look; 0: there was none */
     struct address_counters counters;
 };
 
@@ -145,8 +146,12 @@ static void settle(struct address *a)
     a->counters.dropped = a->next->dropped;
     a->has_complained = false;
     a->pause = 0;
-    loop_arm(a->options.loop, &a->refresh, text_jitter(STATUS_REFRESH), on_refresh);
-    if (a->is_known && is_equal(a->present, a->next)) {
+    bool is_same = a->is_known && is_equal(a->present, a->next);
+    /* Where something has just changed, Pods that are not ready yet may follow. */
+    a->rest = a->rest == 0 || !is_same ? STATUS_REFRESH_MIN : 2 * a->rest;
+    a->rest = a->rest > STATUS_REFRESH ? STATUS_REFRESH : a->rest;
+    loop_arm(a->options.loop, &a->refresh, text_jitter(a->rest), on_refresh);
+    if (is_same) {
         return;
     }
     struct found *before = a->present;
@@ -448,6 +453,7 @@ void address_switch(struct address *a, bool is_on)
 {
     stop(a);
     a->is_on = is_on;
+    a->rest = 0;
     if (is_on) {
         loop_arm(a->options.loop, &a->refresh, 0, on_refresh);
     }

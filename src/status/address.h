@@ -6,8 +6,8 @@
  *                              else fetched
  *   the nodes of our pods      of those that serve: their ExternalIP, else their InternalIP
  *
- * Looked for every STATUS_REFRESH while it is switched on, which only the leader does. What was
- * found stays when a look fails. */
+ * Looked for every STATUS_REFRESH, and soon after a change, while it is switched on, which only the
+ * leader does. What was found stays when a look fails. */
 #pragma once
 
 #include "model/store.h"

@@ -129,7 +129,7 @@ static void start(struct bench *b)
 {
     assert_int_equal(address_open(&b->options, &b->a), E_OK);
     address_switch(b->a, true);
-    fake_run(&b->fake, 5 * USEC_PER_SEC);
+    fake_run(&b->fake, STATUS_REFRESH_MIN / 2);
 }
 
 static void bench_fini(struct bench *b)
@@ -341,6 +341,26 @@ static void external_or_internal(void **state)
     }
 }
 
+/* At a start one Pod is ready before the other: that shall not take a minute. */
+static void followers_are_found_soon(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b);
+    add_pod(&b, "n1");
+    add_pod(&b, "n3");
+    b.pods[1].ready = "False";
+    start(&b);
+    expect(&b, "10.0.0.1");
+    b.pods[1].ready = "True";
+    fake_run(&b.fake, 4 * USEC_PER_SEC);
+    expect(&b, "10.0.0.1 10.0.0.3");
+    int lists = b.pod_lists;
+    fake_run(&b.fake, 600 * USEC_PER_SEC); /* and then it is quiet again */
+    assert_in_range(b.pod_lists - lists, 9, 17);
+    bench_fini(&b);
+}
+
 static void pods_in_pages(void **state)
 {
     (void)state;
@@ -424,6 +444,7 @@ static void node_limit(void **state)
             add_pod(&b, node);
         }
         start(&b);
+    fake_run(&b.fake, 10 * USEC_PER_SEC); /* one node after the other */
         expect(&b, "198.51.100.1");
         assert_int_equal(b.node_gets, STATUS_NODES_MAX);
         assert_int_equal(address_counters(b.a)->dropped, more);
@@ -498,6 +519,7 @@ int main(void)
         cmocka_unit_test(a_service_that_changes),
         cmocka_unit_test(nodes_of_serving_pods),
         cmocka_unit_test(external_or_internal),
+        cmocka_unit_test(followers_are_found_soon),
         cmocka_unit_test(pods_in_pages),
         cmocka_unit_test(labels_of_one_pod_do_not_select),
         cmocka_unit_test(a_pod_without_labels_is_alone),
