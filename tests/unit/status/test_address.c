@@ -444,7 +444,7 @@ static void node_limit(void **state)
             add_pod(&b, node);
         }
         start(&b);
-    fake_run(&b.fake, 10 * USEC_PER_SEC); /* one node after the other */
+        fake_run(&b.fake, 10 * USEC_PER_SEC); /* one node after the other */
         expect(&b, "198.51.100.1");
         assert_int_equal(b.node_gets, STATUS_NODES_MAX);
         assert_int_equal(address_counters(b.a)->dropped, more);
