@@ -32,6 +32,7 @@ test:  ## every test, in the normal build and under ASan + UBSan
 
 e2e: build  ## with a real API server; needs Go; E2E='tests/e2e/test_image.py -k NAME' chooses
 	@scripts/install-deps test image e2e
+	@ninja -C $(BUILD) --quiet tests/unit/kube/follow
 	@LINTEL_BUILD=$(BUILD) scripts/e2e $(E2E)
 
 sanitize:  ## the tests under ASan + UBSan only
