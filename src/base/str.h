@@ -51,3 +51,7 @@ static inline char ascii_lower(char c)
 {
     return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
 }
+
+/* Length of the UTF-8 sequence at the start of s, which is not empty; 0 when there is none.
+ * Source: RFC 3629 section 4. */
+size_t str_utf8_n(struct str s);

@@ -150,43 +150,11 @@ static int on_number(void *ctx, const char *p, size_t n)
     return scalar(ctx, TREE_NUMBER, (struct str){p, n}, false);
 }
 
-/* How long the character at p is; 0 = not UTF-8. Source: RFC 3629 section 4. */
-static size_t utf8_length(const unsigned char *p, size_t n)
-{
-    static const struct {
-        unsigned char first_min, first_max, second_min, second_max, length;
-    } forms[] = {
-        {0x00, 0x7f, 0x00, 0xff, 1},
-        {0xc2, 0xdf, 0x80, 0xbf, 2},
-        {0xe0, 0xe0, 0xa0, 0xbf, 3},
-        {0xe1, 0xec, 0x80, 0xbf, 3},
-        {0xed, 0xed, 0x80, 0x9f, 3},
-        {0xee, 0xef, 0x80, 0xbf, 3},
-        {0xf0, 0xf0, 0x90, 0xbf, 4},
-        {0xf1, 0xf3, 0x80, 0xbf, 4},
-        {0xf4, 0xf4, 0x80, 0x8f, 4},
-    };
-    for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
-        if (p[0] < forms[i].first_min || p[0] > forms[i].first_max) {
-            continue;
-        }
-        size_t length = forms[i].length;
-        bool is_good =
-            length <= n &&
-            (length == 1 || (p[1] >= forms[i].second_min && p[1] <= forms[i].second_max));
-        for (size_t j = 2; is_good && j < length; j++) {
-            is_good = (p[j] & 0xc0) == 0x80;
-        }
-        return is_good ? length : 0;
-    }
-    return 0;
-}
-
 static bool utf8_is_valid(const unsigned char *p, size_t n)
 {
     size_t i = 0;
     while (i < n) {
-        size_t length = p[i] < 0x80 ? 1 : utf8_length(p + i, n - i);
+        size_t length = p[i] < 0x80 ? 1 : str_utf8_n(str_make((const char *)p + i, n - i));
         if (length == 0) {
             return false;
         }

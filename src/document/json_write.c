@@ -73,23 +73,6 @@ void json_end_array(struct json *j)
     close_with(j, ']');
 }
 
-/* Length of the valid UTF-8 sequence at p, 0 when there is none. Source: RFC 3629 section 4. */
-static size_t utf8_length(const uint8_t *p, size_t n)
-{
-    size_t length = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
-    if (p[0] > 0xf4 || length > n) {
-        return 0;
-    }
-    for (size_t i = 1; i < length; i++) {
-        if ((p[i] & 0xc0) != 0x80) {
-            return 0;
-        }
-    }
-    bool is_overlong = (p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xf0 && p[1] < 0x90);
-    bool is_outside = (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf4 && p[1] > 0x8f);
-    return is_overlong || is_outside ? 0 : length;
-}
-
 static void emit_ascii(struct buf *out, char c)
 {
     if (c == '"' || c == '\\') {
@@ -108,7 +91,7 @@ static void emit_string(struct buf *out, struct str s)
 {
     buf_add_char(out, '"');
     while (s.n > 0) {
-        size_t n = utf8_length((const uint8_t *)s.p, s.n);
+        size_t n = str_utf8_n(s);
         if (n == 0) {
             buf_add_str(out, STR("\\ufffd"));
             n = 1;

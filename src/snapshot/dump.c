@@ -19,45 +19,12 @@ struct dump {
     bool is_dash;  /* text: "- " is written, the first value follows on the line */
 };
 
-/* Length of the UTF-8 sequence at the start of a non-empty s; 0 when it is none (RFC 3629). */
-static size_t utf8_n(struct str s)
-{
-    static const struct {
-        unsigned char first, last; /* of the lead byte */
-        unsigned char low, high;   /* of the byte behind it */
-        unsigned char n;
-    } forms[] = {
-        {0x00, 0x7f, 0,    0,    1},
-        {0xc2, 0xdf, 0x80, 0xbf, 2},
-        {0xe0, 0xe0, 0xa0, 0xbf, 3},
-        {0xe1, 0xec, 0x80, 0xbf, 3},
-        {0xed, 0xed, 0x80, 0x9f, 3},
-        {0xee, 0xef, 0x80, 0xbf, 3},
-        {0xf0, 0xf0, 0x90, 0xbf, 4},
-        {0xf1, 0xf3, 0x80, 0xbf, 4},
-        {0xf4, 0xf4, 0x80, 0x8f, 4},
-    };
-    const unsigned char *p = (const unsigned char *)s.p;
-    for (size_t i = 0; i < sizeof(forms) / sizeof(*forms); i++) {
-        size_t n = forms[i].n;
-        if (p[0] < forms[i].first || p[0] > forms[i].last) {
-            continue;
-        }
-        if (s.n < n || (n > 1 && (p[1] < forms[i].low || p[1] > forms[i].high)) ||
-            (n > 2 && (p[2] & 0xc0) != 0x80) || (n > 3 && (p[3] & 0xc0) != 0x80)) {
-            return 0;
-        }
-        return n;
-    }
-    return 0;
-}
-
 static void add_quoted(struct buf *out, struct str s)
 {
     buf_add_char(out, '"');
     for (size_t n; s.n > 0; s = str_from(s, n == 0 ? 1 : n)) {
         unsigned char c = (unsigned char)s.p[0];
-        n = utf8_n(s);
+        n = str_utf8_n(s);
         if (n == 0) {
             buf_add_str(out, STR("\\ufffd"));
         } else if (c == '"' || c == '\\') {
