@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 
@@ -266,3 +267,38 @@ def need(*programs):
 
 def workdir():
     return tempfile.mkdtemp(prefix="lintel-bench-")
+
+
+class Marker(threading.Thread):
+    """A backend that answers every request with its mark, on kept-alive connections and on every
+    address of the machine."""
+
+    def __init__(self, mark):
+        super().__init__(daemon=True)
+        self.answer = b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n" + mark
+        self.socket = socket.create_server(("0.0.0.0", 0), backlog=128)
+        self.port = self.socket.getsockname()[1]
+        self.start()
+
+    def run(self):
+        while True:
+            connection, _ = self.socket.accept()
+            threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
+
+    def serve(self, connection):
+        with connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            held = b""
+            while data := connection.recv(65536):
+                held += data
+                while b"\r\n\r\n" in held:
+                    held = held.partition(b"\r\n\r\n")[2]
+                    connection.sendall(self.answer)
+
+
+def controller_pid(process):
+    for pid in process.pids():
+        with open(f"/proc/{pid}/cmdline", "rb") as f:
+            if f.read().split(b"\0")[1:2] == [b"controller"]:
+                return pid
+    sys.exit("no controller process")
