@@ -171,6 +171,7 @@ static enum err service_write(struct compile *c, const struct port_node *port)
     struct snap_str namespace_name = snap_add_str(b, key->part[0]);
     struct snap_str name = snap_add_str(b, key->part[1]);
     struct snap_str port_text = snap_add_str(b, key->part[2]);
+    struct snap_str none = snap_add_str(b, STR_EMPTY);
     struct snap_array endpoints =
         snap_add_array(b, (uint32_t)w->endpoints.n, sizeof(struct snap_endpoint));
     if (!b->bad) {
@@ -178,6 +179,8 @@ static enum err service_write(struct compile *c, const struct port_node *port)
         root->namespace_name = namespace_name;
         root->name = name;
         root->port = port_text;
+        root->variant = root->tls_name = root->ciphers = none;
+        root->authority = root->certificate = none;
         root->status = (uint8_t)w->status;
         root->protocol = SNAP_HTTP1;
         root->balance = (uint8_t)w->balance;

@@ -353,19 +353,156 @@ static void dump_endpoint(struct dump *d, const struct snap_endpoint *e)
     item_end(d);
 }
 
+static const char *protocol_text(enum snap_protocol protocol)
+{
+    switch (protocol) {
+    case SNAP_HTTP1:
+        return "http1";
+    case SNAP_HTTP2:
+        return "http2";
+    case SNAP_TCP:
+        return "tcp";
+    }
+    return "?";
+}
+
+static void dump_service_tls(struct dump *d, const struct snap_service *s)
+{
+    add_bool(d, "is_verified", s->is_verified);
+    add_u64(d, "depth", s->depth);
+    add_bool(d, "sends_name", s->sends_name);
+    add_bool(d, "is_broken", s->is_broken);
+    add_u64(d, "min_version", s->min_version);
+    add_u64(d, "max_version", s->max_version);
+    add_text(d, "tls_name", s, s->tls_name);
+    add_text(d, "ciphers", s, s->ciphers);
+    add_text(d, "authority", s, s->authority);
+    add_text(d, "certificate", s, s->certificate);
+}
+
 static void dump_service(struct dump *d, const struct snap_service *s)
 {
     const struct snap_endpoint *e = snap_array_get(s, s->endpoints);
     add_text(d, "namespace", s, s->namespace_name);
     add_text(d, "name", s, s->name);
     add_text(d, "port", s, s->port);
+    if (s->variant.n > 0) {
+        add_text(d, "variant", s, s->variant);
+    }
     add_word(d, "status", status_text((enum snap_service_status)s->status));
     add_word(d, "balance", balance_text((enum snap_balance)s->balance));
+    if (s->protocol != SNAP_HTTP1) {
+        add_word(d, "protocol", protocol_text((enum snap_protocol)s->protocol));
+    }
+    if (s->proxy_protocol != 0) {
+        add_u64(d, "proxy_protocol", s->proxy_protocol);
+    }
+    if (s->is_tls) {
+        dump_service_tls(d, s);
+    }
     list_begin(d, "endpoints");
     for (uint32_t i = 0; i < s->endpoints.n; i++) {
         dump_endpoint(d, &e[i]);
     }
     list_end(d);
+}
+
+static const char *verify_text(enum snap_client_verify verify)
+{
+    switch (verify) {
+    case SNAP_VERIFY_OFF:
+        return "off";
+    case SNAP_VERIFY_REQUIRED:
+        return "required";
+    case SNAP_VERIFY_OPTIONAL:
+        return "optional";
+    case SNAP_VERIFY_OPTIONAL_NO_CA:
+        return "optional_no_ca";
+    }
+    return "?";
+}
+
+static void dump_client_verify(struct dump *d, const struct snap_tls_host *h)
+{
+    add_word(d, "verify", verify_text((enum snap_client_verify)h->verify));
+    add_u64(d, "depth", h->depth);
+    add_bool(d, "is_denied", h->is_denied);
+    add_bool(d, "passes_certificate", h->passes_certificate);
+    add_text(d, "authority", h, h->authority.key);
+    add_text(d, "name_pattern", h, h->name_pattern);
+    add_text(d, "error_page", h, h->error_page);
+}
+
+static void dump_tls_host(struct dump *d, const struct snap_tls_host *h)
+{
+    const struct snap_named *c = snap_array_get(h, h->certificates);
+    add_text(d, "table", h, h->table);
+    add_text(d, "host", h, h->host);
+    add_word(d, "host_kind", host_kind_text((enum snap_host_kind)h->kind));
+    list_begin(d, "certificates");
+    for (uint32_t i = 0; i < h->certificates.n; i++) {
+        scalar_lead(d, NULL);
+        add_quoted(d->out, snap_str_get(h, c[i].key));
+    }
+    list_end(d);
+    if (h->policy != 0) {
+        dump_client_verify(d, h);
+    }
+    if (h->passthrough.key.n > 0) {
+        add_text(d, "passthrough", h, h->passthrough.key);
+    }
+}
+
+static const char *key_kind_text(enum snap_key_kind kind)
+{
+    switch (kind) {
+    case SNAP_KEY_RSA:
+        return "RSA";
+    case SNAP_KEY_EC:
+        return "EC";
+    case SNAP_KEY_ED25519:
+        return "ED25519";
+    case SNAP_KEY_ED448:
+        return "ED448";
+    }
+    return "?";
+}
+
+static void add_time(struct dump *d, const char *name, int64_t seconds)
+{
+    add_u64(d, name, seconds > 0 ? (uint64_t)seconds : 0);
+}
+
+static void dump_certificate(struct dump *d, const struct snap_certificate *c)
+{
+    const struct snap_str *names = snap_array_get(c, c->names);
+    add_text(d, "namespace", c, c->namespace_name);
+    add_text(d, "name", c, c->name);
+    add_word(d, "key_kind", key_kind_text((enum snap_key_kind)c->key_kind));
+    add_text(d, "key_name", c, c->key_name);
+    add_time(d, "not_before", c->not_before);
+    add_time(d, "not_after", c->not_after);
+    add_u64(d, "chain_n", c->chain.n);
+    list_begin(d, "names");
+    for (uint32_t i = 0; i < c->names.n; i++) {
+        scalar_lead(d, NULL);
+        add_quoted(d->out, snap_str_get(c, names[i]));
+    }
+    list_end(d);
+}
+
+static void dump_authority(struct dump *d, const struct snap_authority *a)
+{
+    add_text(d, "namespace", a, a->namespace_name);
+    add_text(d, "name", a, a->name);
+    add_u64(d, "certificates_n", a->certificates.n);
+    add_u64(d, "revocations_n", a->revocations.n);
+}
+
+static void dump_staple(struct dump *d, const struct snap_staple *s)
+{
+    add_time(d, "until", s->until);
+    add_u64(d, "response_bytes", s->response.n);
 }
 
 static const char *kind_text(enum snap_kind kind)
@@ -377,6 +514,18 @@ static const char *kind_text(enum snap_kind kind)
         return "host";
     case SNAP_SERVICE:
         return "service";
+    case SNAP_TLS_HOST:
+        return "tls_host";
+    case SNAP_CERTIFICATE:
+        return "certificate";
+    case SNAP_AUTHORITY:
+        return "authority";
+    case SNAP_STAPLE:
+        return "staple";
+    case SNAP_KEY:
+        return "key";
+    case SNAP_TICKETS:
+        return "tickets";
     }
     return "?";
 }
@@ -392,6 +541,21 @@ static void dump_content(struct dump *d, const struct snap_shard *shard)
         return;
     case SNAP_SERVICE:
         dump_service(d, (const struct snap_service *)shard);
+        return;
+    case SNAP_TLS_HOST:
+        dump_tls_host(d, (const struct snap_tls_host *)shard);
+        return;
+    case SNAP_CERTIFICATE:
+        dump_certificate(d, (const struct snap_certificate *)shard);
+        return;
+    case SNAP_AUTHORITY:
+        dump_authority(d, (const struct snap_authority *)shard);
+        return;
+    case SNAP_STAPLE:
+        dump_staple(d, (const struct snap_staple *)shard);
+        return;
+    case SNAP_KEY: /* secrets are nobody's to see */
+    case SNAP_TICKETS:
         return;
     }
 }

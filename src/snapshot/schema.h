@@ -5,6 +5,9 @@
  *
  * A segment holds what changed between two generations: it turns any state from base_generation on
  * into the state of generation. base_generation 0 = the whole state; it replaces everything.
+ * There are two streams of segments, each with generations of its own: what requests are served by,
+ * and secrets (SNAP_SECRET_FIRST and above), which are never written to a disk, dumped or shown. A
+ * certificate names its private key by a hash of the public one.
  * A shard is the unit of change and of identity: a host of a route table, or a service port.
  * It is position-independent: every offset counts from the shard's own start, so that a shard is
  * copied from one segment to another as it is. Little-endian, naturally aligned, shards 8-aligned.
@@ -21,7 +24,7 @@
 
 #define SNAP_MAGIC "LINTELSN"
 enum {
-    SNAP_VERSION = 4,
+    SNAP_VERSION = 5,
     SNAP_ALIGN = 8,
     SNAP_TABLE_BYTES_MAX = 255, /* name of a route table; holds no '/' */
     SNAP_HOST_BYTES_MAX = 256   /* host pattern: a DNS name and "**." */
@@ -38,10 +41,18 @@ struct snap_header {
 };
 
 enum snap_kind {
-    SNAP_GLOBAL = 1, /* key "": struct snap_global */
-    SNAP_HOST = 2,   /* key "<table>/<host pattern>": struct snap_host */
-    SNAP_SERVICE = 3 /* key "<namespace>/<service>/<port>": struct snap_service */
+    SNAP_GLOBAL = 1,   /* key "": struct snap_global */
+    SNAP_HOST = 2,     /* key "<table>/<host pattern>": struct snap_host */
+    SNAP_SERVICE = 3,  /* key "<namespace>/<service>/<port>", and "/<variant>" behind it when it has
+                          one: struct snap_service */
+    SNAP_TLS_HOST = 4, /* key "<table>/<host pattern>": struct snap_tls_host */
+    SNAP_CERTIFICATE = 5, /* key "<namespace>/<secret>": struct snap_certificate */
+    SNAP_AUTHORITY = 6,   /* key "<namespace>/<secret>": struct snap_authority */
+    SNAP_STAPLE = 7,      /* key of the certificate: struct snap_staple */
+    SNAP_KEY = 8,         /* key: snap_certificate.key_name: struct snap_key */
+    SNAP_TICKETS = 9,     /* key "": struct snap_tickets */
 };
+enum { SNAP_SECRET_FIRST = SNAP_KEY };
 
 struct snap_ref {
     uint64_t key_hash; /* hash_bytes() of the key */
@@ -185,7 +196,11 @@ enum snap_service_status {
     SNAP_SERVICE_UNRESOLVED = 5 /* ExternalName: no address yet */
 };
 
-enum snap_protocol { SNAP_HTTP1 = 1 };
+enum snap_protocol {
+    SNAP_HTTP1 = 1,
+    SNAP_HTTP2 = 2, /* by prior knowledge; over TLS by ALPN */
+    SNAP_TCP = 3,   /* bytes as they come: TLS passthrough */
+};
 
 /* How a service's requests are spread. 0 so that segments from before it say what they did. */
 enum snap_balance {
@@ -205,13 +220,116 @@ struct snap_endpoint {
 struct snap_service {
     struct snap_shard shard;
     struct snap_str namespace_name, name, port; /* port as the Ingress says it: number or name */
-    uint8_t status;   /* enum snap_service_status; endpoints are empty unless OK */
-    uint8_t protocol; /* enum snap_protocol */
-    uint8_t balance;  /* enum snap_balance */
+    struct snap_str variant; /* how its endpoints are spoken to, where an Ingress says so: each such
+                                way has connections of its own; empty: as the Service says */
+    uint8_t status;          /* enum snap_service_status; endpoints are empty unless OK */
+    uint8_t protocol;        /* enum snap_protocol */
+    uint8_t balance;         /* enum snap_balance */
+    uint8_t proxy_protocol;  /* version of the header that connections begin with; 0 = none */
+    /* TLS to the endpoints; the rest says nothing without is_tls. */
+    uint8_t is_tls;
+    uint8_t is_verified; /* the endpoint's certificate, against authority */
+    uint8_t depth;       /* of the chain, at most; 0: any */
+    uint8_t sends_name;  /* SNI: tls_name, or when that is empty the request's host */
+    uint8_t is_broken;   /* what TLS needs is not there: no connection is opened */
+    uint8_t min_version; /* 0: 1.2; 13: 1.3 */
+    uint8_t max_version; /* 0: 1.3; 12: 1.2 */
     uint8_t zero[5];
+    struct snap_str tls_name;    /* that the certificate has to be for; empty: any */
+    struct snap_str ciphers;     /* of TLS 1.2, as OpenSSL writes them; empty: the usual ones */
+    struct snap_str authority;   /* key of a SNAP_AUTHORITY; empty: those of the system */
+    struct snap_str certificate; /* ours, key of a SNAP_CERTIFICATE; empty: none */
+    uint64_t stamp; /* of the content of both: another one when they change, so that this shard
+                       changes with them */
     struct snap_array
         endpoints; /* struct snap_endpoint, sorted by (family, address, port), unique */
 };
+
+/* ---- SNAP_TLS_HOST: how a handshake for a name is answered ---- */
+
+enum snap_client_verify {
+    SNAP_VERIFY_OFF = 0,
+    SNAP_VERIFY_REQUIRED = 1,
+    SNAP_VERIFY_OPTIONAL = 2,      /* but one that is sent must be good */
+    SNAP_VERIFY_OPTIONAL_NO_CA = 3 /* who signed it does not matter */
+};
+
+struct snap_named { /* names a shard */
+    struct snap_str key;
+    uint64_t hash; /* hash_bytes() of key */
+};
+
+struct snap_tls_host {
+    struct snap_shard shard;
+    struct snap_str table;
+    struct snap_str host; /* as in struct snap_host; "": names that nobody else has, and none */
+    uint8_t kind;         /* enum snap_host_kind */
+    uint8_t verify;       /* enum snap_client_verify */
+    uint8_t depth;        /* of the client's chain, at most */
+    uint8_t is_denied; /* what client authentication needs is not there: every request gets 403 */
+    uint8_t passes_certificate; /* to the endpoint, in ssl-client-cert */
+    uint8_t zero[3];
+    struct snap_array certificates; /* struct snap_named of SNAP_CERTIFICATEs, at most
+                                       SNAP_TLS_CERTIFICATES_MAX, no two with keys of one kind;
+                                       none: those of the host "" */
+    struct snap_named authority;    /* SNAP_AUTHORITY; key is empty without client certificates */
+    struct snap_str name_pattern;  /* regular expression for the client's common name; empty: any */
+    struct snap_str error_page;    /* where to a client without a good certificate is sent; empty:
+                                      it gets 400 */
+    struct snap_named passthrough; /* SNAP_SERVICE that gets the bytes as they are; key is empty:
+                                      TLS ends here */
+    uint64_t policy; /* hash of what is said about client certificates; 0: nothing. A connection for
+                        one name serves another one only with the same policy */
+};
+enum { SNAP_TLS_CERTIFICATES_MAX = 4 };
+
+/* ---- SNAP_CERTIFICATE, SNAP_AUTHORITY, SNAP_STAPLE ---- */
+
+enum snap_key_kind { SNAP_KEY_RSA = 1, SNAP_KEY_EC = 2, SNAP_KEY_ED25519 = 3, SNAP_KEY_ED448 = 4 };
+
+struct snap_certificate {
+    struct snap_shard shard;
+    struct snap_str namespace_name, name; /* of the Secret */
+    struct snap_str key_name; /* SHA-256 of the public key (SubjectPublicKeyInfo), 64 hex digits */
+    uint64_t key_hash;        /* hash_bytes() of key_name */
+    int64_t not_before, not_after; /* seconds since 1970 */
+    uint8_t key_kind;              /* enum snap_key_kind */
+    uint8_t zero[7];
+    struct snap_array
+        chain; /* struct snap_str: DER, the server's certificate first; at least one */
+    struct snap_array names; /* struct snap_str: lower case; "*.a.b" covers one label */
+};
+
+struct snap_authority {
+    struct snap_shard shard;
+    struct snap_str namespace_name, name;
+    struct snap_array certificates; /* struct snap_str: DER */
+    struct snap_array revocations;  /* struct snap_str: CRLs in DER */
+};
+
+struct snap_staple { /* an OCSP response: RFC 6960 */
+    struct snap_shard shard;
+    struct snap_str response; /* DER */
+    int64_t until;            /* seconds since 1970: not served after that */
+};
+
+/* ---- SNAP_KEY, SNAP_TICKETS: secret ---- */
+
+struct snap_key {
+    struct snap_shard shard;
+    struct snap_str key; /* PKCS #8 in DER, not encrypted */
+};
+
+struct snap_ticket_key {
+    uint8_t name[16];
+    uint8_t cipher[32], mac[32]; /* AES-256, HMAC-SHA-256 */
+};
+
+struct snap_tickets {
+    struct snap_shard shard;
+    struct snap_array keys; /* struct snap_ticket_key; the first one makes tickets, all open them */
+};
+enum { SNAP_TICKET_KEYS_MAX = 8 };
 
 /* ---- reading a verified shard ---- */
 

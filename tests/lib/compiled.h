@@ -215,6 +215,44 @@ static inline int text_order(const void *a, const void *b)
                               : str_cmp(snap_str_get(x, x->key), snap_str_get(y, y->key));
 }
 
+static inline void text_tls_host(struct buf *b, const struct snap_tls_host *h)
+{
+    static const char *const verify[] = {"off", "required", "optional", "optional_no_ca"};
+    const struct snap_named *c = snap_array_get(h, h->certificates);
+    buf_addf(b, "tls \"%.*s\"\n", STR_ARG(snap_str_get(h, h->host)));
+    for (uint32_t i = 0; i < h->certificates.n; i++) {
+        buf_addf(b, "    certificate %.*s\n", STR_ARG(snap_str_get(h, c[i].key)));
+    }
+    if (h->policy != 0) {
+        buf_addf(
+            b, "    clients %s depth %u%s%s authority \"%.*s\" name \"%.*s\" error \"%.*s\"\n",
+            verify[h->verify], h->depth, h->is_denied ? " denied" : "",
+            h->passes_certificate ? " passed on" : "", STR_ARG(snap_str_get(h, h->authority.key)),
+            STR_ARG(snap_str_get(h, h->name_pattern)), STR_ARG(snap_str_get(h, h->error_page)));
+    }
+    if (h->passthrough.key.n > 0) {
+        buf_addf(b, "    passthrough %.*s\n", STR_ARG(snap_str_get(h, h->passthrough.key)));
+    }
+}
+
+static inline void text_certificate(struct buf *b, const struct snap_certificate *c)
+{
+    const struct snap_str *names = snap_array_get(c, c->names);
+    buf_addf(b, "certificate %.*s/%.*s kind %u chain %u\n",
+             STR_ARG(snap_str_get(c, c->namespace_name)), STR_ARG(snap_str_get(c, c->name)),
+             c->key_kind, c->chain.n);
+    for (uint32_t i = 0; i < c->names.n; i++) {
+        buf_addf(b, "    %.*s\n", STR_ARG(snap_str_get(c, names[i])));
+    }
+}
+
+static inline void text_authority(struct buf *b, const struct snap_authority *a)
+{
+    buf_addf(b, "authority %.*s/%.*s certificates %u revocations %u\n",
+             STR_ARG(snap_str_get(a, a->namespace_name)), STR_ARG(snap_str_get(a, a->name)),
+             a->certificates.n, a->revocations.n);
+}
+
 static inline void text_diag(void *arg, const struct diag *d)
 {
     diag_emit_text(arg, d);
@@ -243,6 +281,19 @@ static inline void compiled_text(const struct compiled *s, const struct compile 
             break;
         case SNAP_SERVICE:
             text_service(b, (const void *)shards[i]);
+            break;
+        case SNAP_TLS_HOST:
+            text_tls_host(b, (const void *)shards[i]);
+            break;
+        case SNAP_CERTIFICATE:
+            text_certificate(b, (const void *)shards[i]);
+            break;
+        case SNAP_AUTHORITY:
+            text_authority(b, (const void *)shards[i]);
+            break;
+        case SNAP_STAPLE:
+        case SNAP_KEY:
+        case SNAP_TICKETS: /* never the same twice */
             break;
         }
     }

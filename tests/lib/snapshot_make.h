@@ -201,6 +201,7 @@ static inline enum err make_service(struct buf *b, const char *namespace_name, c
     s.namespace_name = snap_add_str(b, str_from_cstr(namespace_name));
     s.name = snap_add_str(b, str_from_cstr(name));
     s.port = snap_add_str(b, str_from_cstr(port));
+    s.variant = s.tls_name = s.ciphers = s.authority = s.certificate = snap_add_str(b, STR_EMPTY);
     s.endpoints = snap_add_array(b, n, sizeof(struct snap_endpoint));
     for (uint32_t i = 0; i < n && !b->bad; i++) {
         snap_at(b, s.endpoints.offset, struct snap_endpoint)[i] = (struct snap_endpoint){

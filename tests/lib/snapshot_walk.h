@@ -79,9 +79,55 @@ static inline uint64_t walk_host(const struct snap_host *h)
 static inline uint64_t walk_service(const struct snap_service *s)
 {
     const struct snap_endpoint *e = snap_array_get(s, s->endpoints);
-    uint64_t sum = walk_str(s, s->namespace_name) + walk_str(s, s->name) + walk_str(s, s->port);
+    uint64_t sum = walk_str(s, s->namespace_name) + walk_str(s, s->name) + walk_str(s, s->port) +
+                   walk_str(s, s->variant) + walk_str(s, s->tls_name) + walk_str(s, s->ciphers) +
+                   walk_str(s, s->authority) + walk_str(s, s->certificate);
     for (uint32_t i = 0; i < s->endpoints.n; i++) {
         sum += e[i].port + e[i].weight + e[i].address[15];
+    }
+    return sum;
+}
+
+static inline uint64_t walk_strs(const void *shard, struct snap_array a)
+{
+    const struct snap_str *items = snap_array_get(shard, a);
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < a.n; i++) {
+        sum = sum * 31 + walk_str(shard, items[i]);
+    }
+    return sum;
+}
+
+static inline uint64_t walk_tls_host(const struct snap_tls_host *h)
+{
+    const struct snap_named *c = snap_array_get(h, h->certificates);
+    uint64_t sum = walk_str(h, h->table) + walk_str(h, h->host) + walk_str(h, h->authority.key) +
+                   walk_str(h, h->name_pattern) + walk_str(h, h->error_page) +
+                   walk_str(h, h->passthrough.key);
+    for (uint32_t i = 0; i < h->certificates.n; i++) {
+        sum += walk_str(h, c[i].key) + c[i].hash;
+    }
+    return sum;
+}
+
+static inline uint64_t walk_certificate(const struct snap_certificate *c)
+{
+    return walk_str(c, c->namespace_name) + walk_str(c, c->name) + walk_str(c, c->key_name) +
+           walk_strs(c, c->chain) + walk_strs(c, c->names);
+}
+
+static inline uint64_t walk_authority(const struct snap_authority *a)
+{
+    return walk_str(a, a->namespace_name) + walk_str(a, a->name) + walk_strs(a, a->certificates) +
+           walk_strs(a, a->revocations);
+}
+
+static inline uint64_t walk_tickets(const struct snap_tickets *t)
+{
+    const struct snap_ticket_key *keys = snap_array_get(t, t->keys);
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < t->keys.n; i++) {
+        sum += keys[i].name[0] + keys[i].mac[31];
     }
     return sum;
 }
@@ -99,6 +145,18 @@ static inline uint64_t walk_shard(const struct snap_shard *shard)
         return sum + walk_host((const struct snap_host *)shard);
     case SNAP_SERVICE:
         return sum + walk_service((const struct snap_service *)shard);
+    case SNAP_TLS_HOST:
+        return sum + walk_tls_host((const struct snap_tls_host *)shard);
+    case SNAP_CERTIFICATE:
+        return sum + walk_certificate((const struct snap_certificate *)shard);
+    case SNAP_AUTHORITY:
+        return sum + walk_authority((const struct snap_authority *)shard);
+    case SNAP_STAPLE:
+        return sum + walk_str(shard, ((const struct snap_staple *)shard)->response);
+    case SNAP_KEY:
+        return sum + walk_str(shard, ((const struct snap_key *)shard)->key);
+    case SNAP_TICKETS:
+        return sum + walk_tickets((const struct snap_tickets *)shard);
     }
     return sum;
 }

@@ -134,6 +134,7 @@ static void make_service(const struct rig *r, struct buf *b, int n)
     struct snap_str ns = snap_add_str(b, STR("ns"));
     struct snap_str name = snap_add_str(b, STR("s"));
     struct snap_str port = snap_add_str(b, STR("80"));
+    struct snap_str none = snap_add_str(b, STR_EMPTY);
     struct snap_array endpoints = snap_add_array(b, (uint32_t)n, sizeof(struct snap_endpoint));
     memcpy(ports, r->port, sizeof(ports));
     qsort(ports, (size_t)n, sizeof(ports[0]), port_cmp);
@@ -146,6 +147,7 @@ static void make_service(const struct rig *r, struct buf *b, int n)
     s->namespace_name = ns;
     s->name = name;
     s->port = port;
+    s->variant = s->tls_name = s->ciphers = s->authority = s->certificate = none;
     s->status = SNAP_SERVICE_OK;
     s->protocol = SNAP_HTTP1;
     s->endpoints = endpoints;

@@ -51,8 +51,8 @@ static void test_services(void **state)
     assert_int_equal(snap_shard_end(b), E_OK);
     struct snapshot_segment *s = open_set(&bytes, 1, 2);
     assert_dump(s, SNAPSHOT_DUMP_JSON,
-                "{\"generation\":2,\"base_generation\":1,\"bytes\":216,\"shards\":["
-                "{\"kind\":\"service\",\"key\":\"n/s/80\",\"bytes\":104,\"is_deleted\":false,"
+                "{\"generation\":2,\"base_generation\":1,\"bytes\":272,\"shards\":["
+                "{\"kind\":\"service\",\"key\":\"n/s/80\",\"bytes\":160,\"is_deleted\":false,"
                 "\"namespace\":\"n\",\"name\":\"s\",\"port\":\"80\",\"status\":\"ok\",\"balance\":"
                 "\"round_robin\","
                 "\"endpoints\":[{\"address\":\"10.7.0.1\",\"port\":8080,\"weight\":1}]},"
@@ -60,11 +60,11 @@ static void test_services(void **state)
     assert_dump(s, SNAPSHOT_DUMP_TEXT,
                 "generation: 2\n"
                 "base_generation: 1\n"
-                "bytes: 216\n"
+                "bytes: 272\n"
                 "shards:\n"
                 "  - kind: \"service\"\n"
                 "    key: \"n/s/80\"\n"
-                "    bytes: 104\n"
+                "    bytes: 160\n"
                 "    is_deleted: false\n"
                 "    namespace: \"n\"\n"
                 "    name: \"s\"\n"

@@ -119,7 +119,7 @@ struct edit {
 
 static const struct edit edits[] = {
     SHARD(EXACT, kind, 0, "unknown kind"),
-    SHARD(EXACT, kind, 4, "unknown kind"),
+    SHARD(EXACT, kind, SNAP_TICKETS + 1, "unknown kind"),
     SHARD(EXACT, is_deleted, 2, "neither deleted nor not"),
     SHARD(DELETED, is_deleted, 0, "too short for its kind"),
     SHARD(DELETED, key.n, UINT32_MAX, OUT_STR),
@@ -220,12 +220,12 @@ static const struct edit edits[] = {
 
     SERVE(namespace_name.n, 0, NO_NUL),
     SERVE(port.n, 0, NO_NUL),
-    SERVE(name.offset, 0, "key differs from namespace, name and port"),
+    SERVE(name.offset, 0, "key differs from namespace, name, port and variant"),
     SERVE(status, 0, NUMBER),
     SERVE(status, 6, NUMBER),
     SERVE(status, SNAP_SERVICE_MISSING, "endpoints of a service that is not there"),
     SERVE(protocol, 0, NUMBER),
-    SERVE(protocol, 2, NUMBER),
+    SERVE(protocol, 4, NUMBER),
     SERVE(balance, SNAP_BALANCE_LATENCY + 1, NUMBER),
     SERVE(balance, UINT8_MAX, NUMBER),
     SERVE(zero, 1, NOT_ZERO),
@@ -326,16 +326,16 @@ static void test_keys(void **state)
         enum which which;
         const char *key, *want;
     } cases[] = {
-        {EXACT,   "ingress/b.example.com",  "key differs from table and host"          },
-        {EXACT,   "ingress/a.example.com/", "key differs from table and host"          },
-        {EXACT,   "ingressXa.example.com",  "key differs from table and host"          },
-        {EXACT,   "ingress",                "key differs from table and host"          },
-        {SERVICE, "shop/web/8",             "key differs from namespace, name and port"},
-        {SERVICE, "shop/web/800",           "key differs from namespace, name and port"},
-        {SERVICE, "shop/web",               "key differs from namespace, name and port"},
-        {SERVICE, "shop/web/",              "key differs from namespace, name and port"},
-        {SERVICE, "shop/bew/80",            "key differs from namespace, name and port"},
-        {SERVICE, "",                       "key differs from namespace, name and port"},
+        {EXACT,   "ingress/b.example.com",  "key differs from table and host"                   },
+        {EXACT,   "ingress/a.example.com/", "key differs from table and host"                   },
+        {EXACT,   "ingressXa.example.com",  "key differs from table and host"                   },
+        {EXACT,   "ingress",                "key differs from table and host"                   },
+        {SERVICE, "shop/web/8",             "key differs from namespace, name, port and variant"},
+        {SERVICE, "shop/web/800",           "key differs from namespace, name, port and variant"},
+        {SERVICE, "shop/web",               "key differs from namespace, name, port and variant"},
+        {SERVICE, "shop/web/",              "key differs from namespace, name, port and variant"},
+        {SERVICE, "shop/bew/80",            "key differs from namespace, name, port and variant"},
+        {SERVICE, "",                       "key differs from namespace, name, port and variant"},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         struct buf b;

@@ -149,6 +149,7 @@ static inline void world_shard(struct world *w, uint32_t n)
     s.namespace_name = snap_add_str(b, STR("n"));
     s.name = snap_add_str(b, STR("s"));
     s.port = snap_add_str(b, STR("80"));
+    s.variant = s.tls_name = s.ciphers = s.authority = s.certificate = snap_add_str(b, STR_EMPTY);
     s.endpoints = snap_add_array(b, made, sizeof(struct snap_endpoint));
     struct snap_endpoint *at = snap_at(b, s.endpoints.offset, struct snap_endpoint);
     for (uint32_t i = 0; i < n; i++) {
