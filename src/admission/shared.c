@@ -93,7 +93,7 @@ static void data_read(const struct tree_node *data, const char *key, struct buf 
 {
     struct str text = tree_get_string(data, str_from_cstr(key));
     size_t n;
-    tls_wipe(out);
+    buf_wipe(out);
     buf_init(out, TEXT_BYTES_MAX);
     if (!buf_reserve(out, base64_room(text.n)) || base64_decode(text, out->p, &n) != E_OK) {
         return;
@@ -304,7 +304,7 @@ static void write_start(struct shared *s, enum write write, enum kube_method met
         s->awaits_echo = true;
         loop_arm(s->loop, &s->timer, s->retry, on_timer);
     }
-    tls_wipe(&s->text);
+    buf_wipe(&s->text);
     buf_init(&s->text, TEXT_BYTES_MAX);
 }
 
@@ -317,7 +317,7 @@ static void data_emit(struct json *j, const char *name, const struct buf *bytes)
     }
     base64_emit(&text, buf_str(bytes));
     json_name_str(j, name, buf_str(&text));
-    tls_wipe(&text);
+    buf_wipe(&text);
 }
 
 /* All of the Secret that is ours; version empty: it is new. */
@@ -419,7 +419,7 @@ static void secret_make(struct shared *s)
     }
     buf_fini(&ca);
     buf_fini(&chain);
-    tls_wipe(&key);
+    buf_wipe(&key);
 }
 
 /* A strategic merge: entries are told apart by their names, and nothing but caBundle changes. */
@@ -617,10 +617,10 @@ void shared_close(struct shared *s)
     buf_fini(&s->kept.version);
     buf_fini(&s->kept.ca);
     buf_fini(&s->kept.chain);
-    tls_wipe(&s->kept.key);
+    buf_wipe(&s->kept.key);
     buf_fini(&s->wanted.names);
     buf_fini(&s->wanted.entries);
     buf_fini(&s->wanted.bundles);
-    tls_wipe(&s->text);
+    buf_wipe(&s->text);
     mem_free(s);
 }

@@ -20,6 +20,14 @@ void buf_fini(struct buf *b)
     buf_init(b, b->max);
 }
 
+void buf_wipe(struct buf *b)
+{
+    if (b->p != NULL) {
+        explicit_bzero(b->p, b->cap);
+    }
+    buf_fini(b);
+}
+
 void buf_reset(struct buf *b)
 {
     b->n = 0;

@@ -14,6 +14,9 @@ struct buf {
 
 void buf_init(struct buf *b, size_t max);
 void buf_fini(struct buf *b);
+/* The same, and overwrites it: for secrets. A buffer that grew may have left some behind; reserve
+ * before. */
+void buf_wipe(struct buf *b);
 /* Forgets the content and bad, keeps the memory. */
 void buf_reset(struct buf *b);
 /* Makes room for extra more bytes. */

@@ -190,6 +190,10 @@ enum limit {
 #define RESTART_DELAY_MAX (10 * USEC_PER_SEC)
 #define RESTART_STABLE    (30 * USEC_PER_SEC)
 
+/* Private keys and ticket keys that nothing names any more, until they are taken from the workers,
+ * and replaced copies of them, until they are overwritten: who is behind may still need them. */
+#define SECRET_KEPT (60 * USEC_PER_SEC)
+
 /* Upstream connections are not used again beyond this age. */
 #define UPSTREAM_CONN_AGE_MAX (3600 * USEC_PER_SEC)
 /* An endpoint that fails is left out for UPSTREAM_EJECT_MIN, then twice that ... up to

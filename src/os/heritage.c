@@ -136,6 +136,7 @@ static bool control_is_sound(const struct control_message *m, int fd_n)
 {
     switch ((enum control_type)m->type) {
     case CONTROL_SEGMENT:
+    case CONTROL_SECRET:
     case CONTROL_LOG_REOPEN:
         return fd_n == 1;
     case CONTROL_DRAIN:

@@ -45,15 +45,20 @@ enum control_type {
     CONTROL_SEGMENT = 1, /* controller -> supervisor -> workers, with one descriptor */
     CONTROL_DRAIN = 2,   /* supervisor -> children: SIGTERM has come */
     CONTROL_READY = 3,  /* child -> supervisor: in service (a worker: after its first generation) */
-    CONTROL_RESYNC = 4, /* worker -> supervisor: send every segment again */
-    CONTROL_LOG_REOPEN = 5 /* supervisor -> workers, with the descriptor to log to from now on */
+    CONTROL_RESYNC = 4, /* worker -> supervisor: send every segment of both streams again */
+    CONTROL_LOG_REOPEN = 5, /* supervisor -> workers, with the descriptor to log to from now on */
+    CONTROL_SECRET = 6      /* as CONTROL_SEGMENT, of the stream of secrets */
 };
 
+/* Segments come in two streams, each with generations and a log of its own. */
+enum control_stream { CONTROL_ROUTES, CONTROL_SECRETS, CONTROL_STREAMS_N };
+
 struct control_message {
-    uint32_t type;   /* enum control_type */
-    uint32_t keep_n; /* CONTROL_SEGMENT: of the segments sent so far that still count, the first
-                        keep_n stay; this one follows them and replaces the rest */
-    uint64_t generation, base_generation; /* CONTROL_SEGMENT: as in the segment's header */
+    uint32_t type; /* enum control_type */
+    uint32_t
+        keep_n; /* CONTROL_SEGMENT, _SECRET: of the segments of the stream sent so far that still
+                   count, the first keep_n stay; this one follows them and replaces the rest */
+    uint64_t generation, base_generation; /* of the same: as in the segment's header */
 };
 
 /* Sends m with fd (or -1). Errors: E_AGAIN, E_CLOSED, E_SYS. Never blocks. */

@@ -3,8 +3,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+#include "base/mem.h"
 
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008U /* Linux 6.3 */
@@ -53,6 +56,58 @@ enum err memfd_seal(int fd)
 enum err memfd_seal_size(int fd)
 {
     return fcntl(fd, F_ADD_SEALS, SEALS_SIZE) == 0 ? E_OK : E_SYS;
+}
+
+/* ---- secrets ---- */
+
+void memfd_unmap_secret(void *map, size_t n)
+{
+    if (map != NULL) {
+        (void)munmap(map, n); /* cannot fail on our own mapping */
+    }
+}
+
+void memfd_wipe_secret(void *map, size_t n)
+{
+    if (map != NULL) {
+        explicit_bzero(map, n);
+        memfd_unmap_secret(map, n);
+    }
+}
+
+static enum err secret_fill(int fd, const void *p, size_t n, void **ret_map)
+{
+    if (ftruncate(fd, (off_t)n) < 0) {
+        return E_SYS;
+    }
+    void *map = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (map == MAP_FAILED) {
+        return E_SYS;
+    }
+    (void)madvise(map, n, MADV_DONTDUMP); /* every kernel that has memfd has it */
+    (void)mlock(map, n);                  /* the readers say it when that is not allowed */
+    mem_copy(map, p, n);
+    if (fcntl(fd, F_ADD_SEALS, SEALS_SIZE | F_SEAL_FUTURE_WRITE) < 0) {
+        memfd_wipe_secret(map, n);
+        return E_SYS;
+    }
+    *ret_map = map;
+    return E_OK;
+}
+
+enum err memfd_make_secret(const char *name, const void *p, size_t n, int *ret_fd, void **ret_map)
+{
+    int fd = -1;
+    TRY(memfd_make(name, &fd));
+    enum err e = secret_fill(fd, p, n, ret_map);
+    if (e != E_OK) {
+        int saved = errno;
+        (void)close(fd); /* the first error counts */
+        errno = saved;
+        return e;
+    }
+    *ret_fd = fd;
+    return E_OK;
 }
 
 bool memfd_is_sealed(int fd)

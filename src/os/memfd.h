@@ -17,3 +17,12 @@ enum err memfd_seal(int fd);
 enum err memfd_seal_size(int fd);
 /* True when memfd_seal() was done. False for files that cannot be sealed, too. */
 bool memfd_is_sealed(int fd);
+
+/* A memfd that holds n bytes of p and that nobody can write any more but its maker, through
+ * *ret_map (n bytes, in memory that is not swapped out where that is allowed, and not dumped).
+ * Errors: E_SYS. */
+enum err memfd_make_secret(const char *name, const void *p, size_t n, int *ret_fd, void **ret_map);
+/* Lets go of it without a change. map may be NULL. */
+void memfd_unmap_secret(void *map, size_t n);
+/* Overwrites what such a memfd holds, for everybody who has it, and unmaps it. map may be NULL. */
+void memfd_wipe_secret(void *map, size_t n);

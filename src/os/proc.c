@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/str.h"
@@ -94,6 +95,20 @@ static uint32_t quota_cpu_n(struct str text)
 void proc_name_set(const char *name)
 {
     (void)prctl(PR_SET_NAME, name); /* only for people */
+}
+
+bool proc_locked_raise(void)
+{
+    const struct rlimit wanted = {PROC_LOCKED_BYTES, PROC_LOCKED_BYTES};
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_MEMLOCK, &limit) < 0) {
+        return false;
+    }
+    if (limit.rlim_max < PROC_LOCKED_BYTES && setrlimit(RLIMIT_MEMLOCK, &wanted) == 0) {
+        return true;
+    }
+    limit.rlim_cur = limit.rlim_max;
+    return setrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_cur >= PROC_LOCKED_BYTES;
 }
 
 uint32_t proc_cpu_n(void)

@@ -212,6 +212,8 @@ static const int calls_allowed[] = {
     CALL(munmap),
     CALL(mremap),
     CALL(madvise),
+    CALL(mlock), /* private keys */
+    CALL(munlock),
     CALL(brk),
     CALL(futex),
     CALL(clock_gettime),
@@ -261,8 +263,6 @@ static const int calls_sanitizer[] = {
     CALL(prctl),
     CALL(arch_prctl),
     CALL(ioctl),
-    CALL(mlock),
-    CALL(munlock),
     CALL(tgkill),
     CALL(kill),
     CALL(getppid),

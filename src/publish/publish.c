@@ -10,18 +10,32 @@
 #include <unistd.h>
 
 #include "base/limits.h"
+#include "base/list.h"
 #include "base/mem.h"
 #include "base/vec.h"
 #include "os/heritage.h"
 #include "os/memfd.h"
 #include "snapshot/write.h"
 
+struct live {
+    struct snapshot_segment *segment; /* a reference */
+    void *secret;                     /* where it can be overwritten; NULL: no secret */
+};
+
+struct worn { /* a secret segment that was replaced */
+    struct list link;
+    void *secret;
+    size_t n;
+    usec_t at;
+};
+
 struct publish {
     struct publish_options options;
     struct snapshot state;
-    struct map pending;             /* of struct snap_shard, owned copies, by (kind, key) */
-    struct snapshot_segment **live; /* the log; references */
+    struct map pending; /* of struct snap_shard, owned copies, by (kind, key) */
+    struct live *live;  /* the log */
     size_t live_n, live_cap;
+    struct list worn; /* the oldest in front */
     uint64_t live_bytes;
     struct control_message unsent; /* while unsent_fd >= 0 */
     int unsent_fd;
@@ -37,15 +51,24 @@ enum err publish_new(const struct publish_options *o, struct publish **ret)
     p->unsent_fd = -1;
     snapshot_init(&p->state);
     map_init(&p->pending);
+    list_init(&p->worn);
     *ret = p;
     return E_OK;
+}
+
+static void shard_free(const struct publish *p, struct snap_shard *shard)
+{
+    if (p->options.is_secret) {
+        explicit_bzero(shard, shard->bytes);
+    }
+    mem_free(shard);
 }
 
 static void pending_clear(struct publish *p)
 {
     map_each(slot, &p->pending)
     {
-        mem_free(slot->value);
+        shard_free(p, slot->value);
     }
     map_fini(&p->pending);
     map_init(&p->pending);
@@ -59,6 +82,62 @@ static void unsent_drop(struct publish *p)
     }
 }
 
+/* ---- secrets that have had their day ---- */
+
+static void worn_free(struct worn *w)
+{
+    list_del(&w->link);
+    mem_free(w);
+}
+
+/* Without memory to remember it, it goes the way of all memory: the kernel clears it before anybody
+ * else gets it. */
+static void worn_add(struct publish *p, void *secret, size_t n)
+{
+    struct worn *w = secret == NULL ? NULL : mem_alloc(sizeof(*w));
+    if (w == NULL) {
+        memfd_unmap_secret(secret, n);
+        return;
+    }
+    *w = (struct worn){.secret = secret, .n = n, .at = clock_monotonic()};
+    list_init(&w->link);
+    list_append(&p->worn, &w->link);
+}
+
+void publish_wipe(struct publish *p, usec_t now)
+{
+    list_each(it, &p->worn)
+    {
+        struct worn *w = container_of(it, struct worn, link);
+        if (now - w->at < SECRET_KEPT) {
+            return;
+        }
+        memfd_wipe_secret(w->secret, w->n);
+        worn_free(w);
+    }
+}
+
+/* ---- the end ---- */
+
+static size_t segment_n(const struct snapshot_segment *segment)
+{
+    return snapshot_segment_header(segment)->bytes;
+}
+
+/* What is live stays as it is: workers go on without us. */
+static void secrets_unmap(struct publish *p)
+{
+    for (size_t i = 0; i < p->live_n; i++) {
+        memfd_unmap_secret(p->live[i].secret, segment_n(p->live[i].segment));
+    }
+    list_each(it, &p->worn)
+    {
+        struct worn *w = container_of(it, struct worn, link);
+        memfd_unmap_secret(w->secret, w->n);
+        worn_free(w);
+    }
+}
+
 void publish_free(struct publish *p)
 {
     if (p == NULL) {
@@ -66,8 +145,9 @@ void publish_free(struct publish *p)
     }
     pending_clear(p);
     unsent_drop(p);
+    secrets_unmap(p);
     for (size_t i = 0; i < p->live_n; i++) {
-        snapshot_segment_unref(p->live[i]);
+        snapshot_segment_unref(p->live[i].segment);
     }
     mem_free(p->live);
     snapshot_fini(&p->state);
@@ -118,14 +198,14 @@ enum err publish_add(void *publish, const struct snap_shard *shard)
         return map_add(&p->pending, copy->key_hash, copy);
     }
     map_replace(&p->pending, copy->key_hash, old, copy);
-    mem_free(old);
+    shard_free(p, old);
     return E_OK;
 }
 
 static void pending_del(struct publish *p, struct snap_shard *shard)
 {
     (void)map_del(&p->pending, shard->key_hash, shard); /* it is there */
-    mem_free(shard);
+    shard_free(p, shard);
 }
 
 static enum err tombstone_add(struct publish *p, const struct snap_shard *gone)
@@ -238,8 +318,8 @@ static enum err merge_fill(struct merge *m, const struct publish *p)
         return E_OK; /* nothing changed */
     }
     while (m->keep_n > 0) {
-        const struct snapshot_segment *newest = p->live[m->keep_n - 1];
-        if (snapshot_segment_header(newest)->bytes >= 2 * m->bytes) {
+        const struct snapshot_segment *newest = p->live[m->keep_n - 1].segment;
+        if (segment_n(newest) >= 2 * m->bytes) {
             return E_OK;
         }
         TRY(merge_segment(m, newest));
@@ -253,6 +333,8 @@ static enum err merge_fill(struct merge *m, const struct publish *p)
 
 struct draft {
     int fd;
+    void *secret; /* where it can be overwritten */
+    size_t secret_n;
     struct snapshot_segment *segment;
     struct snapshot_fault fault;
 };
@@ -262,13 +344,16 @@ static void draft_fini(struct draft *d)
     if (d->fd >= 0) {
         (void)close(d->fd); /* an error is on its way already */
     }
+    if (d->secret != NULL) {
+        memfd_wipe_secret(d->secret, d->secret_n);
+    }
     snapshot_segment_unref(d->segment);
     *d = (struct draft){.fd = -1};
 }
 
-static enum err draft_check(struct draft *d)
+static enum err draft_check(struct draft *d, enum snapshot_origin origin)
 {
-    TRY(snapshot_segment_map(d->fd, SNAPSHOT_SEGMENT_BYTES_MAX, true, &d->segment, &d->fault));
+    TRY(snapshot_segment_map(d->fd, SNAPSHOT_SEGMENT_BYTES_MAX, origin, &d->segment, &d->fault));
     enum err e;
     do {
         e = snapshot_segment_verify(d->segment, SNAPSHOT_SEGMENT_BYTES_MAX, &d->fault);
@@ -276,22 +361,35 @@ static enum err draft_check(struct draft *d)
     return e;
 }
 
+static enum err draft_make_secret(struct draft *d, const struct buf *bytes)
+{
+    d->secret_n = bytes->n;
+    TRY(memfd_make_secret("lintel-secrets", bytes->p, bytes->n, &d->fd, &d->secret));
+    return draft_check(d, SNAPSHOT_SECRET);
+}
+
 static enum err draft_make(struct draft *d, const struct buf *bytes)
 {
     TRY(memfd_make("lintel-segment", &d->fd));
     TRY(memfd_write(d->fd, bytes->p, bytes->n));
     TRY(memfd_seal(d->fd));
-    return draft_check(d);
+    return draft_check(d, SNAPSHOT_SEALED);
 }
 
 static uint64_t base_generation(const struct publish *p, const struct merge *m)
 {
-    return m->keep_n == 0 ? 0 : snapshot_segment_header(p->live[m->keep_n - 1])->generation;
+    return m->keep_n == 0 ? 0 : snapshot_segment_header(p->live[m->keep_n - 1].segment)->generation;
+}
+
+static stats_value *generation_value(const struct publish *p)
+{
+    struct stats_area *stats = p->options.stats;
+    return p->options.is_secret ? &stats->secret_generation : &stats->generation;
 }
 
 static uint64_t next_generation(const struct publish *p)
 {
-    uint64_t published = stats_get(&p->options.stats->generation);
+    uint64_t published = stats_get(generation_value(p));
     return (published > p->state.generation ? published : p->state.generation) + 1;
 }
 
@@ -299,12 +397,19 @@ static enum err draft_from_merge(struct draft *d, const struct publish *p, struc
 {
     struct buf bytes;
     buf_init(&bytes, SNAPSHOT_SEGMENT_BYTES_MAX);
+    if (p->options.is_secret) { /* in one go: a buffer that grows leaves its bytes behind */
+        (void)buf_reserve(&bytes, m->bytes + sizeof(struct snap_header));
+    }
     enum err e =
         snapshot_segment_write(&bytes, m->shards, m->n, base_generation(p, m), next_generation(p));
     if (e == E_OK) {
-        e = draft_make(d, &bytes);
+        e = p->options.is_secret ? draft_make_secret(d, &bytes) : draft_make(d, &bytes);
     }
-    buf_fini(&bytes);
+    if (p->options.is_secret) {
+        buf_wipe(&bytes);
+    } else {
+        buf_fini(&bytes);
+    }
     return e;
 }
 
@@ -327,15 +432,16 @@ enum err publish_flush(struct publish *p)
     return E_OK;
 }
 
-static void log_replace(struct publish *p, size_t keep_n, struct snapshot_segment *segment)
+static void log_replace(struct publish *p, size_t keep_n, const struct draft *d)
 {
     while (p->live_n > keep_n) {
-        struct snapshot_segment *old = p->live[--p->live_n];
-        p->live_bytes -= snapshot_segment_header(old)->bytes;
-        snapshot_segment_unref(old);
+        const struct live *old = &p->live[--p->live_n];
+        p->live_bytes -= segment_n(old->segment);
+        worn_add(p, old->secret, segment_n(old->segment));
+        snapshot_segment_unref(old->segment);
     }
-    p->live[p->live_n++] = segment;
-    p->live_bytes += snapshot_segment_header(segment)->bytes;
+    p->live[p->live_n++] = (struct live){d->segment, d->secret};
+    p->live_bytes += segment_n(d->segment);
 }
 
 /* Takes the draft's segment and descriptor. The generation is announced before it is sent: should
@@ -343,13 +449,16 @@ static void log_replace(struct publish *p, size_t keep_n, struct snapshot_segmen
 static void generation_begin(struct publish *p, const struct merge *m, struct draft *d)
 {
     const struct snap_header *header = snapshot_segment_header(d->segment);
-    log_replace(p, m->keep_n, d->segment);
-    stats_set(&p->options.stats->generation, header->generation);
-    stats_set(&p->options.stats->generation_published_us, clock_wall());
-    p->unsent = (struct control_message){.type = CONTROL_SEGMENT,
-                                         .keep_n = (uint32_t)m->keep_n,
-                                         .generation = header->generation,
-                                         .base_generation = header->base_generation};
+    log_replace(p, m->keep_n, d);
+    stats_set(generation_value(p), header->generation);
+    if (!p->options.is_secret) {
+        stats_set(&p->options.stats->generation_published_us, clock_wall());
+    }
+    p->unsent =
+        (struct control_message){.type = p->options.is_secret ? CONTROL_SECRET : CONTROL_SEGMENT,
+                                 .keep_n = (uint32_t)m->keep_n,
+                                 .generation = header->generation,
+                                 .base_generation = header->base_generation};
     p->unsent_fd = d->fd;
     *d = (struct draft){.fd = -1};
 }

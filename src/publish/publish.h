@@ -12,6 +12,7 @@
  * Context: controller; one thread. */
 #pragma once
 
+#include "base/clock.h"
 #include "snapshot/snapshot.h"
 #include "stats/stats.h"
 
@@ -23,7 +24,8 @@ typedef void publish_refused_fn(void *arg, enum snap_kind kind, struct str key, 
 
 struct publish_options {
     int control_fd;           /* SOCK_SEQPACKET to the supervisor; -1 = send nothing (tests) */
-    struct stats_area *stats; /* generations go on from stats->generation */
+    bool is_secret;           /* the stream of secrets: all memory that holds some is overwritten */
+    struct stats_area *stats; /* generations go on from stats->generation, ->secret_generation */
     publish_refused_fn *on_refused; /* or NULL */
     void *arg;
 };
@@ -44,6 +46,10 @@ enum err publish_add(void *publish, const struct snap_shard *shard);
  * for the control socket, see publish_flush()), E_NOMEM, E_LIMIT, E_SYS, E_PROTO (our own segment
  * failed verification as a whole). E_CLOSED: the supervisor is gone. */
 enum err publish_commit(struct publish *p, bool is_whole, bool *ret_is_new);
+
+/* A secret segment that was replaced is overwritten SECRET_KEPT later: workers that are behind may
+ * still read it. Call it now and then; now: monotonic. */
+void publish_wipe(struct publish *p, usec_t now);
 
 /* True when a committed generation waits for room in the control socket: call publish_flush() once
  * control_fd is writable. */

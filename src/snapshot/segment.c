@@ -24,7 +24,7 @@ struct snapshot_segment {
     const char *p;
     size_t n;
     size_t ref_n;
-    bool is_mapped;
+    bool is_mapped, is_locked;
     enum stage stage;
     size_t at;         /* first byte not looked at in this stage */
     uint64_t checksum; /* of the blocks before at */
@@ -104,12 +104,13 @@ enum err snapshot_segment_borrow(const void *p, size_t n, struct snapshot_segmen
 }
 
 /* The size of a file that may be mapped. */
-static enum err map_size(int fd, size_t max_bytes, bool is_sealed_needed, size_t *ret_n,
+static enum err map_size(int fd, size_t max_bytes, enum snapshot_origin origin, size_t *ret_n,
                          struct snapshot_fault *fault)
 {
-    const int needed = F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW;
+    const int write_seal = origin == SNAPSHOT_SECRET ? F_SEAL_FUTURE_WRITE : F_SEAL_WRITE;
+    const int needed = write_seal | F_SEAL_SHRINK | F_SEAL_GROW;
     struct stat st;
-    if (is_sealed_needed) {
+    if (origin != SNAPSHOT_FILE) {
         int seals = fcntl(fd, F_GET_SEALS);
         if (seals < 0 || (seals & needed) != needed) {
             return refuse(fault, E_REFUSED, "not a sealed memfd");
@@ -128,11 +129,11 @@ static enum err map_size(int fd, size_t max_bytes, bool is_sealed_needed, size_t
     return E_OK;
 }
 
-enum err snapshot_segment_map(int fd, size_t max_bytes, bool is_sealed_needed,
+enum err snapshot_segment_map(int fd, size_t max_bytes, enum snapshot_origin origin,
                               struct snapshot_segment **ret, struct snapshot_fault *fault)
 {
     size_t n = 0;
-    TRY(map_size(fd, max_bytes, is_sealed_needed, &n, fault));
+    TRY(map_size(fd, max_bytes, origin, &n, fault));
     /* Private: a shared mapping of a write-sealed memfd needs Linux 6.7. */
     void *p = mmap(NULL, n, PROT_READ, MAP_PRIVATE, fd, 0);
     if (p == MAP_FAILED) {
@@ -141,8 +142,18 @@ enum err snapshot_segment_map(int fd, size_t max_bytes, bool is_sealed_needed,
     enum err e = segment_make(p, n, true, ret, fault);
     if (e != E_OK) {
         (void)munmap(p, n); /* cannot fail on our own mapping */
+        return e;
     }
-    return e;
+    if (origin == SNAPSHOT_SECRET) {
+        (void)madvise(p, n, MADV_DONTDUMP); /* every kernel that has memfd has it */
+        (*ret)->is_locked = mlock(p, n) == 0;
+    }
+    return E_OK;
+}
+
+bool snapshot_segment_is_locked(const struct snapshot_segment *s)
+{
+    return s->is_locked;
 }
 
 struct snapshot_segment *snapshot_segment_ref(struct snapshot_segment *s)

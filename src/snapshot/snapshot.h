@@ -17,12 +17,20 @@ struct snapshot_fault {
     uint32_t shard;   /* index in the table, or UINT32_MAX when it concerns the whole */
 };
 
-/* Maps fd and checks the header. When is_sealed_needed, fd must be a memfd that can no longer be
- * written or resized; without that, whoever may write the file may still harm the reader. Borrows
- * fd. Errors: E_PROTO, E_LIMIT (> max_bytes), E_REFUSED (not sealed), E_NOMEM, E_SYS. Context: any;
- * O(1). */
-enum err snapshot_segment_map(int fd, size_t max_bytes, bool is_sealed_needed,
+/* Where a segment comes from. */
+enum snapshot_origin {
+    SNAPSHOT_FILE,   /* whoever may write it may still harm the reader */
+    SNAPSHOT_SEALED, /* a memfd that can no longer be written or resized */
+    SNAPSHOT_SECRET /* the same, but for its maker, who overwrites it when it has had its day. It is
+                       kept out of core dumps and, as far as RLIMIT_MEMLOCK allows, off the swap */
+};
+
+/* Maps fd and checks the header. Borrows fd. Errors: E_PROTO, E_LIMIT (> max_bytes), E_REFUSED (not
+ * sealed), E_NOMEM, E_SYS. Context: any; O(1). */
+enum err snapshot_segment_map(int fd, size_t max_bytes, enum snapshot_origin origin,
                               struct snapshot_segment **ret, struct snapshot_fault *fault);
+/* Of SNAPSHOT_SECRET: false when it may be swapped out. */
+bool snapshot_segment_is_locked(const struct snapshot_segment *s);
 /* The same over bytes that stay valid and unchanged; for files read whole, tests and fuzzing.
  * p is aligned to SNAP_ALIGN. */
 enum err snapshot_segment_borrow(const void *p, size_t n, struct snapshot_segment **ret,

@@ -31,6 +31,7 @@ struct stats_area {
     stats_value controller_restarts;
     stats_value generation;              /* newest that the controller published */
     stats_value generation_published_us; /* wall clock */
+    stats_value secret_generation;       /* the same of the stream of secrets */
     stats_value is_draining;             /* 1 once SIGTERM has come */
     struct stats_page workers[WORKERS_MAX];
     /* Behind it, at STATS_SERIES_OFFSET, a struct series_region for each worker (series.h), then a

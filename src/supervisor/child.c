@@ -59,7 +59,8 @@ static void child_distrust(struct child *c, const char *why)
     child_kill(c);
 }
 
-static enum err segment_take(struct child *c, const struct control_message *m, int fd)
+static enum err segment_take(struct child *c, enum control_stream stream,
+                             const struct control_message *m, int fd)
 {
     struct supervisor *s = c->supervisor;
     size_t keep_n;
@@ -67,15 +68,22 @@ static enum err segment_take(struct child *c, const struct control_message *m, i
         (void)close(fd); /* nobody wants it */
         return E_PROTO;
     }
-    TRY(segment_log_add(&s->log, m, fd, &keep_n));
-    supervisor_on_segment(s, keep_n);
+    TRY(segment_log_add(&s->logs[stream], m, fd, &keep_n));
+    supervisor_on_segment(s, stream, keep_n);
     return E_OK;
+}
+
+static void cursors_reset(struct child *c)
+{
+    for (int stream = 0; stream < CONTROL_STREAMS_N; stream++) {
+        c->cursors[stream] = 0;
+    }
 }
 
 static enum err message_take(struct child *c, const struct control_message *m, int fd)
 {
-    if (m->type == CONTROL_SEGMENT) {
-        return segment_take(c, m, fd);
+    if (m->type == CONTROL_SEGMENT || m->type == CONTROL_SECRET) {
+        return segment_take(c, m->type == CONTROL_SECRET ? CONTROL_SECRETS : CONTROL_ROUTES, m, fd);
     }
     if (fd >= 0) {
         (void)close(fd); /* no other message has one */
@@ -86,7 +94,7 @@ static enum err message_take(struct child *c, const struct control_message *m, i
         return E_OK;
     }
     if (m->type == CONTROL_RESYNC && c->role == HERITAGE_WORKER) {
-        c->cursor = 0;
+        cursors_reset(c);
         child_feed(c);
         return E_OK;
     }
@@ -133,12 +141,23 @@ static void on_control(struct watch *w, uint32_t events)
     }
 }
 
-/* Everything owed, until the socket is full. */
+static enum err segments_send(struct child *c, enum control_stream stream)
+{
+    const struct segment_log *log = &c->supervisor->logs[stream];
+    size_t *cursor = &c->cursors[stream];
+    while (*cursor < log->n) {
+        const struct segment *segment = &log->items[*cursor];
+        TRY(control_send(c->control_fd, &segment->message, segment->fd));
+        ++*cursor;
+    }
+    return E_OK;
+}
+
+/* Everything owed, until the socket is full. Secrets come first: what is served may need them. */
 static enum err child_send(struct child *c)
 {
     static const struct control_message drain = {.type = CONTROL_DRAIN};
     static const struct control_message reopen = {.type = CONTROL_LOG_REOPEN};
-    const struct segment_log *log = &c->supervisor->log;
     if (c->owes_drain) {
         TRY(control_send(c->control_fd, &drain, -1));
         c->owes_drain = false;
@@ -147,12 +166,11 @@ static enum err child_send(struct child *c)
         TRY(control_send(c->control_fd, &reopen, c->supervisor->log_fd));
         c->owes_log = false;
     }
-    while (c->role == HERITAGE_WORKER && c->cursor < log->n) {
-        const struct segment *segment = &log->items[c->cursor];
-        TRY(control_send(c->control_fd, &segment->message, segment->fd));
-        c->cursor++;
+    if (c->role != HERITAGE_WORKER) {
+        return E_OK;
     }
-    return E_OK;
+    TRY(segments_send(c, CONTROL_SECRETS));
+    return segments_send(c, CONTROL_ROUTES);
 }
 
 void child_feed(struct child *c)
@@ -270,7 +288,7 @@ enum err child_start(struct child *c)
     }
     c->control_fd = pair[0];
     c->started = clock_monotonic();
-    c->cursor = 0;
+    cursors_reset(c);
     c->is_ready = false;
     c->owes_drain = false;
     c->owes_log = false; /* it was born with the newest */

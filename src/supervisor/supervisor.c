@@ -128,11 +128,12 @@ static void drain_begin(struct supervisor *s, const char *why)
 
 /* ---- children ---- */
 
-void supervisor_on_segment(struct supervisor *s, size_t keep_n)
+void supervisor_on_segment(struct supervisor *s, enum control_stream stream, size_t keep_n)
 {
     for (uint32_t i = 0; i < s->worker_n; i++) {
         struct child *c = &s->workers[i];
-        c->cursor = c->cursor < keep_n ? c->cursor : keep_n;
+        size_t *cursor = &c->cursors[stream];
+        *cursor = *cursor < keep_n ? *cursor : keep_n;
         child_feed(c);
     }
 }
@@ -147,7 +148,7 @@ void supervisor_on_ready(struct supervisor *s, struct child *c)
     if (are_all && !s->was_in_service) {
         s->was_in_service = true;
         log_line(LOG_INFO, "in service workers=%u generation=%llu", s->worker_n,
-                 (unsigned long long)s->log.generation);
+                 (unsigned long long)s->logs[CONTROL_ROUTES].generation);
     }
 }
 
@@ -324,6 +325,7 @@ static enum err resources_open(struct supervisor *s)
     TRY(loop_new(&s->loop));
     TRY(signals_open(s));
     TRY(descriptors_raise(&limit));
+    (void)proc_locked_raise(); /* workers say it when their keys do not fit */
     TRY(stats_create(s->worker_n, &s->stats, &s->stats_fd));
     s->stats->is_per_host = s->options->has_no_host_metrics ? 0 : 1;
     stats_set(&s->stats->supervisor_pid, (uint64_t)getpid());
@@ -384,7 +386,9 @@ static void supervisor_free(struct supervisor *s)
     descriptor_close(s->signal_fd);
     descriptor_close(s->stats_fd);
     descriptor_close(s->log_fd);
-    segment_log_fini(&s->log);
+    for (int stream = 0; stream < CONTROL_STREAMS_N; stream++) {
+        segment_log_fini(&s->logs[stream]);
+    }
     stats_close(s->stats);
     loop_free(s->loop);
     mem_free(s);

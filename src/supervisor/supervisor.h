@@ -5,6 +5,8 @@
  *
  *   controller --CONTROL_SEGMENT--> log of live segments --from each one's cursor--> workers
  *
+ * There are two such streams, each with a log and cursors of its own: what requests are served by,
+ * and secrets (CONTROL_SECRET), which are sent first.
  * The log holds the segments that still count (control_message.keep_n), so that a new worker, or
  * one that asks with CONTROL_RESYNC, gets the whole state without the controller. A worker whose
  * socket is full gets the rest when it has room and never holds up the others. A restarted

@@ -39,10 +39,10 @@ struct child {
     struct watch watch;
     struct timer restart;
     usec_t started;
-    unsigned failure_n; /* deaths since it last stayed up for long */
-    size_t cursor;      /* segments of the log that it was sent */
-    bool owes_drain;    /* CONTROL_DRAIN is still to be sent */
-    bool owes_log;      /* same for CONTROL_LOG_REOPEN */
+    unsigned failure_n;                /* deaths since it last stayed up for long */
+    size_t cursors[CONTROL_STREAMS_N]; /* segments of each log that it was sent */
+    bool owes_drain;                   /* CONTROL_DRAIN is still to be sent */
+    bool owes_log;                     /* same for CONTROL_LOG_REOPEN */
     bool is_ready;
 };
 
@@ -78,7 +78,7 @@ struct supervisor {
     struct timer deadline; /* of the phase */
     struct timer grace;    /* draining: until then connections are accepted */
     struct heritage_listener listeners[LISTENERS_MAX];
-    struct segment_log log;
+    struct segment_log logs[CONTROL_STREAMS_N];
     struct child controller;
     uint32_t worker_n;
     struct child workers[WORKERS_MAX];
@@ -86,7 +86,7 @@ struct supervisor {
 
 /* A child reported CONTROL_READY. */
 void supervisor_on_ready(struct supervisor *s, struct child *c);
-/* The log got a new segment behind keep_n others. */
-void supervisor_on_segment(struct supervisor *s, size_t keep_n);
+/* The stream's log got a new segment behind keep_n others. */
+void supervisor_on_segment(struct supervisor *s, enum control_stream stream, size_t keep_n);
 /* The controller will never run: the end, with that exit status. */
 void supervisor_on_hopeless(struct supervisor *s, int exit_status);

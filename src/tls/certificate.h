@@ -63,11 +63,9 @@ struct tls_make {
 
 /* A certificate authority and a server certificate that it has signed, both ECDSA P-256. The
  * authority's key is forgotten at once: it signs nothing else, so nobody can steal it. The three
- * texts are PEM; give key to tls_wipe(). Errors: E_NOMEM, E_PROTO (a name that cannot be). */
+ * texts are PEM; give key to buf_wipe(). Errors: E_NOMEM, E_PROTO (a name that cannot be). */
 enum err tls_certificate_make(const struct tls_make *m, struct buf *ret_ca, struct buf *ret_chain,
                               struct buf *ret_key);
-/* Overwrites and frees. */
-void tls_wipe(struct buf *secret);
 
 /* The certificates of a bundle that have not ended at now_s, each once, after those that out holds
  * already, up to max of them in all. For a bundle of authorities: what is broken is left out.

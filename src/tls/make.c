@@ -142,14 +142,6 @@ static enum err key_emit(EVP_PKEY *key, struct buf *out)
     return e;
 }
 
-void tls_wipe(struct buf *secret)
-{
-    if (secret->p != NULL) {
-        OPENSSL_cleanse(secret->p, secret->cap);
-    }
-    buf_fini(secret);
-}
-
 /* ---- both ---- */
 
 static bool is_name(struct str name)

@@ -8,11 +8,17 @@
 
 static deferred_fn intake_on_work;
 
+static struct snapshot *snapshot_of(const struct intake *i)
+{
+    return i->snapshots[i->stream];
+}
+
 static void intake_refuse(struct intake *i, const char *what, const char *why)
 {
     stats_add(&i->stats->segments_refused, 1);
-    log_line(LOG_ERROR, "snapshot segment refused generation=%llu what=\"%s\" why=\"%s\"",
-             (unsigned long long)i->snapshot->generation, what, why);
+    log_line(LOG_ERROR, "snapshot segment refused stream=%s generation=%llu what=\"%s\" why=\"%s\"",
+             i->stream == CONTROL_SECRETS ? "secrets" : "routes",
+             (unsigned long long)snapshot_of(i)->generation, what, why);
 }
 
 static void intake_drop(struct intake *i)
@@ -30,9 +36,35 @@ static void intake_resync(struct intake *i)
     }
 }
 
+/* The table is sorted by kind, and secret kinds are the last ones. */
+static bool is_of_its_stream(const struct intake *i)
+{
+    uint32_t n = snapshot_segment_header(i->segment)->shard_n;
+    if (n == 0) {
+        return true;
+    }
+    return i->stream == CONTROL_SECRETS
+               ? snapshot_segment_shard(i->segment, 0)->kind >= SNAP_SECRET_FIRST
+               : snapshot_segment_shard(i->segment, n - 1)->kind < SNAP_SECRET_FIRST;
+}
+
+static void intake_check_lock(struct intake *i)
+{
+    if (i->stream == CONTROL_SECRETS && !snapshot_segment_is_locked(i->segment) &&
+        !i->is_unlocked_told) {
+        i->is_unlocked_told = true;
+        log_line(LOG_WARN, "private keys may be swapped out: RLIMIT_MEMLOCK is too low for them");
+    }
+}
+
 static void intake_apply(struct intake *i)
 {
-    enum err e = snapshot_apply(i->snapshot, i->segment, i->on_change, i->arg);
+    if (!is_of_its_stream(i)) {
+        intake_refuse(i, "holds what belongs to the other stream", err_text(E_PROTO));
+        return;
+    }
+    intake_check_lock(i);
+    enum err e = snapshot_apply(snapshot_of(i), i->segment, i->on_change, i->arg);
     if (e == E_REFUSED) {
         intake_resync(i);
     }
@@ -42,7 +74,10 @@ static void intake_apply(struct intake *i)
     }
     i->is_resyncing = false;
     stats_add(&i->stats->segments_applied, 1);
-    stats_set(&i->stats->generation, i->snapshot->generation);
+    if (i->stream == CONTROL_SECRETS) {
+        return;
+    }
+    stats_set(&i->stats->generation, snapshot_of(i)->generation);
     stats_set(&i->stats->generation_applied_us, clock_wall());
     i->events->on_applied(i->arg);
 }
@@ -51,9 +86,13 @@ static void intake_map(struct intake *i, const struct control_message *m, int fd
 {
     struct snapshot_fault fault = {.what = "no descriptor"};
     enum err e = E_PROTO;
-    if (m->generation > i->snapshot->generation &&
+    bool is_secret = m->type == CONTROL_SECRET;
+    i->stream = is_secret ? CONTROL_SECRETS : CONTROL_ROUTES;
+    if (m->generation > snapshot_of(i)->generation &&
         fd >= 0) { /* else: known already, after a resync */
-        e = snapshot_segment_map(fd, SNAPSHOT_SEGMENT_BYTES_MAX, true, &i->segment, &fault);
+        e = snapshot_segment_map(fd, SNAPSHOT_SEGMENT_BYTES_MAX,
+                                 is_secret ? SNAPSHOT_SECRET : SNAPSHOT_SEALED, &i->segment,
+                                 &fault);
         if (e != E_OK) {
             intake_refuse(i, fault.what, err_text(e));
         }
@@ -67,6 +106,7 @@ static void intake_message(struct intake *i, const struct control_message *m, in
 {
     switch ((enum control_type)m->type) {
     case CONTROL_SEGMENT:
+    case CONTROL_SECRET:
         intake_map(i, m, fd);
         return;
     case CONTROL_DRAIN:
@@ -137,15 +177,15 @@ static void intake_on_event(struct watch *w, uint32_t events)
     }
 }
 
-enum err intake_open(struct intake *i, struct loop *loop, int control_fd, struct snapshot *snapshot,
-                     struct stats_page *stats, snapshot_change_fn *on_change,
-                     const struct intake_events *events, void *arg)
+enum err intake_open(struct intake *i, struct loop *loop, int control_fd,
+                     struct snapshot *const snapshots[CONTROL_STREAMS_N], struct stats_page *stats,
+                     snapshot_change_fn *on_change, const struct intake_events *events, void *arg)
 {
     *i = (struct intake){
         .loop = loop,
-        .watch = {.fd = -1},
+        .watch = {.fd = -1                   },
         .control_fd = control_fd,
-        .snapshot = snapshot,
+        .snapshots = { snapshots[CONTROL_ROUTES], snapshots[CONTROL_SECRETS]},
         .on_change = on_change,
         .events = events,
         .arg = arg,

@@ -26,7 +26,8 @@ struct worker {
     struct stats_area *area;
     struct stats_page *stats;
     struct loop *loop;
-    struct snapshot snapshot;
+    struct snapshot snapshot; /* what requests are served by */
+    struct snapshot secrets;
     struct intake intake;
     struct snap_settings settings; /* of the present generation */
     struct http_budget budget;
@@ -193,6 +194,7 @@ static enum err worker_init(struct worker *w)
     TRY(stats_open(h->stats_fd, &w->area));
     w->stats = &w->area->workers[h->index];
     snapshot_init(&w->snapshot);
+    snapshot_init(&w->secrets);
     TRY(loop_new(&w->loop));
     TRY(access_log_init(&w->log, h->log_fd, (enum access_log_format)h->log_format));
     settings_take(w, &snap_settings_default);
@@ -223,7 +225,9 @@ static enum err worker_init(struct worker *w)
                       &h->listeners[i]);
     }
     loop_on_tick(w->loop, on_tick, w);
-    return intake_open(&w->intake, w->loop, h->control_fd, &w->snapshot, w->stats, on_change,
+    struct snapshot *const snapshots[] = {
+        [CONTROL_ROUTES] = &w->snapshot, [CONTROL_SECRETS] = &w->secrets};
+    return intake_open(&w->intake, w->loop, h->control_fd, snapshots, w->stats, on_change,
                        &intake_events, w);
 }
 
@@ -240,6 +244,7 @@ static void worker_fini(struct worker *w)
     http2_context_fini(&w->http2);
     intake_close(&w->intake);
     snapshot_fini(&w->snapshot);
+    snapshot_fini(&w->secrets);
     log_flush(w);
     access_log_fini(&w->log);
     loop_free(w->loop);

@@ -97,7 +97,7 @@ static void pair_write(struct world *w, const char *name, int64_t age_s)
     file_write(w->key, buf_str(&key));
     file_write(w->certificate, buf_str(&chain));
     buf_fini(&chain);
-    tls_wipe(&key);
+    buf_wipe(&key);
 }
 
 /* ---- the world ---- */

@@ -226,7 +226,7 @@ static void test_damaged_messages_are_refused_and_leak_nothing(void **state)
     raw_send(pair[0], &m, sizeof(m), -1, 0);
     m.type = 0;
     raw_send(pair[0], &m, sizeof(m), -1, 0);
-    m.type = CONTROL_LOG_REOPEN + 1;
+    m.type = CONTROL_SECRET + 1;
     raw_send(pair[0], &m, sizeof(m), fd, 1);
     assert_int_equal(control_receive(pair[1], &back, &got), E_OK);
     close(got);

@@ -71,6 +71,27 @@ static void test_other_files_are_not_sealed(void **state)
     close(fd);
 }
 
+/* Nobody but the maker can change it, and he can for everybody. */
+static void test_a_secret_is_wiped_for_everybody(void **state)
+{
+    int fd;
+    void *map;
+    char text[5] = "";
+    (void)state;
+    assert_int_equal(memfd_make_secret("test", "hush!", 5, &fd, &map), E_OK);
+    assert_int_equal(pwrite(fd, "x", 1, 0), -1);
+    assert_int_equal(ftruncate(fd, 4), -1);
+    assert_true(mmap(NULL, 5, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) == MAP_FAILED);
+    const char *reader = mmap(NULL, 5, PROT_READ, MAP_PRIVATE, fd, 0);
+    assert_memory_equal(reader, "hush!", 5);
+    memfd_wipe_secret(map, 5);
+    assert_memory_equal(reader, "\0\0\0\0", 5);
+    assert_int_equal(pread(fd, text, 5, 0), 5);
+    assert_memory_equal(text, "\0\0\0\0", 5);
+    memfd_wipe_secret(NULL, 0);
+    close(fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -78,6 +99,7 @@ int main(void)
         cmocka_unit_test(test_seal_refused_while_mapped_writable),
         cmocka_unit_test(test_seal_size_leaves_writing),
         cmocka_unit_test(test_other_files_are_not_sealed),
+        cmocka_unit_test(test_a_secret_is_wiped_for_everybody),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

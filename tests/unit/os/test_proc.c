@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include <sched.h>
+#include <sys/resource.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -66,6 +67,16 @@ static void test_gone_process(void **state)
     assert_int_equal(usage.cpu, 7);
 }
 
+static void test_locked_memory_goes_as_far_as_it_may(void **state)
+{
+    struct rlimit after;
+    (void)state;
+    bool is_enough = proc_locked_raise();
+    assert_int_equal(getrlimit(RLIMIT_MEMLOCK, &after), 0);
+    assert_true(is_enough == (after.rlim_cur >= PROC_LOCKED_BYTES));
+    assert_true(is_enough || after.rlim_cur == after.rlim_max);
+}
+
 static void test_cpu_number_follows_affinity(void **state)
 {
     cpu_set_t old, one;
@@ -86,6 +97,7 @@ int main(void)
         cmocka_unit_test(test_cpu_is_that_of_the_clock),
         cmocka_unit_test(test_names_with_parentheses_and_blanks),
         cmocka_unit_test(test_gone_process),
+        cmocka_unit_test(test_locked_memory_goes_as_far_as_it_may),
         cmocka_unit_test(test_cpu_number_follows_affinity),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

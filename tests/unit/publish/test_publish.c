@@ -10,6 +10,7 @@
 
 #include <string.h>
 
+#include "base/limits.h"
 #include "world.h"
 
 enum { KEYS = 300, LOG_MAX = 64 };
@@ -73,7 +74,7 @@ static void segment_apply(struct snapshot *to, int fd)
     struct snapshot_segment *segment;
     struct snapshot_fault fault;
     enum err e;
-    assert_int_equal(snapshot_segment_map(fd, 1 << 30, true, &segment, &fault), E_OK);
+    assert_int_equal(snapshot_segment_map(fd, 1 << 30, SNAPSHOT_SEALED, &segment, &fault), E_OK);
     do {
         e = snapshot_segment_verify(segment, 4096, &fault);
     } while (e == E_AGAIN);
@@ -395,6 +396,67 @@ static void test_full_socket_keeps_order_and_loses_nothing(void **state)
     stage_close(&s);
 }
 
+/* ---- secrets ---- */
+
+static void key_add(struct stage *s, char digit, const char *text)
+{
+    char name[64];
+    struct buf b;
+    memset(name, digit, sizeof(name));
+    buf_init(&b, 1 << 20);
+    snap_shard_begin(&b, SNAP_KEY, sizeof(struct snap_key), str_make(name, sizeof(name)));
+    struct snap_str key = snap_add_str(&b, str_from_cstr(text));
+    snap_at(&b, 0, struct snap_key)->key = key;
+    assert_int_equal(snap_shard_end(&b), E_OK);
+    assert_int_equal(publish_add(s->publish, snap_at(&b, 0, const struct snap_shard)), E_OK);
+    buf_fini(&b);
+}
+
+static bool memory_has(int fd, const char *text)
+{
+    char bytes[4096];
+    ssize_t n = pread(fd, bytes, sizeof(bytes), 0);
+    assert_true(n > 0 && n < (ssize_t)sizeof(bytes));
+    return memmem(bytes, (size_t)n, text, strlen(text)) != NULL;
+}
+
+/* Its own numbers and messages; what was replaced is overwritten, but not before those that are
+ * behind have caught up. */
+static void test_secrets(void **state)
+{
+    struct stage s;
+    struct control_message m;
+    int fds[2];
+    (void)state;
+    stage_open(&s);
+    publish_free(s.publish);
+    const struct publish_options o = {.control_fd = s.near_fd, .is_secret = true, .stats = s.stats};
+    assert_int_equal(publish_new(&o, &s.publish), E_OK);
+    stats_set(&s.stats->secret_generation, 7);
+    key_add(&s, 'a', "the first key");
+    commit(&s, true, true);
+    assert_int_equal(control_receive(s.far.fd, &m, &fds[0]), E_OK);
+    assert_int_equal(m.type, CONTROL_SECRET);
+    assert_int_equal(m.generation, 8);
+    assert_int_equal(stats_get(&s.stats->secret_generation), 8);
+    assert_int_equal(stats_get(&s.stats->generation), 0);
+    key_add(&s, 'b', "the second key"); /* merged with the first */
+    commit(&s, false, true);
+    assert_int_equal(control_receive(s.far.fd, &m, &fds[1]), E_OK);
+    usec_t now = clock_monotonic();
+    publish_wipe(s.publish, now);
+    assert_true(memory_has(fds[0], "the first key"));
+    publish_wipe(s.publish, now + SECRET_KEPT + USEC_PER_SEC);
+    assert_false(memory_has(fds[0], "the first key"));
+    assert_true(memory_has(fds[1], "the first key") && memory_has(fds[1], "the second key"));
+    publish_free(s.publish); /* the workers go on without us */
+    s.publish = NULL;
+    assert_true(memory_has(fds[1], "the first key"));
+    close(fds[0]);
+    close(fds[1]);
+    stage_close(&s);
+}
+
 static void test_closed_socket(void **state)
 {
     struct stage s;
@@ -501,6 +563,7 @@ int main(void)
         cmocka_unit_test(test_random_histories_equal_a_model),
         cmocka_unit_test(test_small_changes_are_cheap),
         cmocka_unit_test(test_full_socket_keeps_order_and_loses_nothing),
+        cmocka_unit_test(test_secrets),
         cmocka_unit_test(test_closed_socket),
         cmocka_unit_test(test_faulty_shards_are_left_out),
         cmocka_unit_test(test_failing_allocations),

@@ -70,31 +70,36 @@ static void test_map(void **state)
     const struct {
         size_t n, max;
         int seals;
-        bool is_sealed_needed;
+        enum snapshot_origin origin;
         enum err want;
     } cases[] = {
-        {b.n,                            b.n,     all,                          true,  E_OK     },
-        {b.n,                            b.n,     0,                            false, E_OK     },
-        {b.n,                            b.n - 1, all,                          true,  E_LIMIT  },
-        {b.n,                            b.n,     0,                            true,  E_REFUSED},
-        {b.n,                            b.n,     F_SEAL_WRITE | F_SEAL_GROW,   true,  E_REFUSED},
-        {b.n,                            b.n,     F_SEAL_SHRINK | F_SEAL_GROW,  true,  E_REFUSED},
-        {b.n,                            b.n,     F_SEAL_SHRINK | F_SEAL_WRITE, true,  E_REFUSED},
-        {b.n - 8,                        b.n,     all,                          true,  E_PROTO  },
-        {sizeof(struct snap_header) - 1, b.n,     all,                          true,  E_PROTO  },
-        {0,                              b.n,     all,                          true,  E_PROTO  },
+        {b.n,                            b.n,     all,                                               SNAPSHOT_SEALED, E_OK     },
+        {b.n,                            b.n,     0,                                                 SNAPSHOT_FILE,   E_OK     },
+        {b.n,                            b.n - 1, all,                                               SNAPSHOT_SEALED, E_LIMIT  },
+        {b.n,                            b.n,     0,                                                 SNAPSHOT_SEALED, E_REFUSED},
+        {b.n,                            b.n,     F_SEAL_WRITE | F_SEAL_GROW,                        SNAPSHOT_SEALED, E_REFUSED},
+        {b.n,                            b.n,     F_SEAL_SHRINK | F_SEAL_GROW,                       SNAPSHOT_SEALED, E_REFUSED},
+        {b.n,                            b.n,     F_SEAL_SHRINK | F_SEAL_WRITE,                      SNAPSHOT_SEALED, E_REFUSED},
+        {b.n - 8,                        b.n,     all,                                               SNAPSHOT_SEALED, E_PROTO  },
+        {sizeof(struct snap_header) - 1, b.n,     all,                                               SNAPSHOT_SEALED, E_PROTO  },
+        {0,                              b.n,     all,                                               SNAPSHOT_SEALED, E_PROTO  },
+        {b.n,                            b.n,     F_SEAL_FUTURE_WRITE | F_SEAL_GROW | F_SEAL_SHRINK, SNAPSHOT_SECRET, E_OK     },
+        {b.n,                            b.n,     F_SEAL_FUTURE_WRITE | F_SEAL_GROW,                 SNAPSHOT_SECRET, E_REFUSED},
+        {b.n,                            b.n,     F_SEAL_GROW | F_SEAL_SHRINK,                       SNAPSHOT_SECRET, E_REFUSED},
+        {b.n,                            b.n,     F_SEAL_FUTURE_WRITE | F_SEAL_GROW | F_SEAL_SHRINK, SNAPSHOT_SEALED, E_REFUSED},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         struct snapshot_segment *s = NULL;
         struct snapshot_fault fault = {0};
         int fd = memfd_of(&b, cases[i].n, cases[i].seals);
-        enum err e = snapshot_segment_map(fd, cases[i].max, cases[i].is_sealed_needed, &s, &fault);
+        enum err e = snapshot_segment_map(fd, cases[i].max, cases[i].origin, &s, &fault);
         (void)close(fd);
         assert_int_equal(e, cases[i].want);
         assert_true((e == E_OK) == (s != NULL) && (e == E_OK) == (fault.what == NULL));
         if (e == E_OK) {
             assert_int_equal(snapshot_segment_verify(s, SIZE_MAX, &fault), E_OK);
             assert_int_not_equal(walk_segment(s), 0);
+            assert_true(snapshot_segment_is_locked(s) == (cases[i].origin == SNAPSHOT_SECRET));
         }
         snapshot_segment_unref(s);
     }
@@ -108,9 +113,9 @@ static void test_map_refuses_what_is_no_file(void **state)
     struct snapshot_fault fault = {0};
     int fds[2];
     assert_int_equal(pipe(fds), 0);
-    assert_int_equal(snapshot_segment_map(fds[0], 100, true, &s, &fault), E_REFUSED);
-    assert_int_equal(snapshot_segment_map(fds[0], 100, false, &s, &fault), E_PROTO);
-    assert_int_equal(snapshot_segment_map(-1, 100, false, &s, &fault), E_SYS);
+    assert_int_equal(snapshot_segment_map(fds[0], 100, SNAPSHOT_SEALED, &s, &fault), E_REFUSED);
+    assert_int_equal(snapshot_segment_map(fds[0], 100, SNAPSHOT_FILE, &s, &fault), E_PROTO);
+    assert_int_equal(snapshot_segment_map(-1, 100, SNAPSHOT_FILE, &s, &fault), E_SYS);
     assert_null(s);
     (void)close(fds[0]);
     (void)close(fds[1]);
@@ -124,7 +129,7 @@ static void test_references(void **state)
     struct snapshot_segment *s = NULL;
     struct snapshot_fault fault = {0};
     int fd = memfd_of(&b, b.n, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK);
-    assert_int_equal(snapshot_segment_map(fd, b.n, true, &s, &fault), E_OK);
+    assert_int_equal(snapshot_segment_map(fd, b.n, SNAPSHOT_SEALED, &s, &fault), E_OK);
     (void)close(fd);
     unsigned char pages[64];
     void *at = (void *)(uintptr_t)snapshot_segment_header(s);
@@ -362,7 +367,7 @@ static void test_no_memory(void **state)
     struct snapshot_fault fault = {0};
     int fd = memfd_of(&b, b.n, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK);
     mem_fail_from(1);
-    assert_int_equal(snapshot_segment_map(fd, b.n, true, &s, &fault), E_NOMEM);
+    assert_int_equal(snapshot_segment_map(fd, b.n, SNAPSHOT_SEALED, &s, &fault), E_NOMEM);
     assert_int_equal(snapshot_segment_borrow(b.p, b.n, &s, &fault), E_NOMEM);
     mem_fail_from(0);
     assert_null(s);

@@ -100,7 +100,8 @@ static void double_send(int control, const struct packet *p)
 {
     struct control_message m = {(uint32_t)p->a, (uint32_t)p->d, p->b, p->c};
     int fd = -1;
-    if (m.type == CONTROL_SEGMENT) { /* as many bytes as its generation, for the test to see */
+    if (m.type == CONTROL_SEGMENT ||
+        m.type == CONTROL_SECRET) { /* as many bytes as its generation, for the test to see */
         char byte = 'x';
         if (memfd_make("test", &fd) != E_OK || ftruncate(fd, (off_t)p->b) < 0 ||
             pwrite(fd, &byte, 1, 0) != 1) {
@@ -295,13 +296,24 @@ static void publish(const struct actor *controller, uint64_t keep_n, uint64_t ba
     tell(controller, (struct packet){DO_SEND, CONTROL_SEGMENT, generation, base, keep_n});
 }
 
-static void expect_segment(const struct actor *a, uint64_t generation)
+static void publish_secret(const struct actor *controller, uint64_t keep_n, uint64_t base,
+                           uint64_t generation)
+{
+    tell(controller, (struct packet){DO_SEND, CONTROL_SECRET, generation, base, keep_n});
+}
+
+static void expect_piece(const struct actor *a, enum control_type type, uint64_t generation)
 {
     struct packet p = hear(a->fd);
     assert_int_equal(p.word, GOT);
-    assert_int_equal(p.a, CONTROL_SEGMENT);
+    assert_int_equal(p.a, type);
     assert_int_equal(p.b, generation);
     assert_int_equal(p.c, generation); /* the descriptor is that very segment's */
+}
+
+static void expect_segment(const struct actor *a, uint64_t generation)
+{
+    expect_piece(a, CONTROL_SEGMENT, generation);
 }
 
 static void expect_drain(const struct actor *a)
@@ -534,6 +546,35 @@ static void test_new_worker_and_resync_get_the_live_segments(void **state)
     expect_segment(&workers[0], 14);
     expect_segment(&workers[1], 14);
     finish(&s, &controller, workers, 2);
+}
+
+/* Each has its own numbers; whoever is new gets the secrets first, since routes may need them. */
+static void test_secrets_are_a_second_stream(void **state)
+{
+    const struct supervisor_options o = {.worker_n = 1};
+    struct actor controller, worker;
+    struct stage s;
+    (void)state;
+    stage_start(&s, &o);
+    meet_all(&s, &controller, &worker, 1);
+    publish_secret(&controller, 0, 0, 3);
+    publish(&controller, 0, 0, 10);
+    publish_secret(&controller, 1, 3, 4);
+    publish_secret(&controller, 1, 3, 5); /* in the place of 4 */
+    expect_piece(&worker, CONTROL_SECRET, 3);
+    expect_segment(&worker, 10);
+    expect_piece(&worker, CONTROL_SECRET, 4);
+    expect_piece(&worker, CONTROL_SECRET, 5);
+    leave(&worker, 0);
+    worker = meet(&s);
+    expect_piece(&worker, CONTROL_SECRET, 3);
+    expect_piece(&worker, CONTROL_SECRET, 5);
+    expect_segment(&worker, 10);
+    tell(&worker, (struct packet){DO_SEND, CONTROL_RESYNC, 0, 0, 0});
+    expect_piece(&worker, CONTROL_SECRET, 3);
+    expect_piece(&worker, CONTROL_SECRET, 5);
+    expect_segment(&worker, 10);
+    finish(&s, &controller, &worker, 1);
 }
 
 /* The slow one's socket fills up with the same pair of segments being merged again and again; it
@@ -836,6 +877,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_last_words_of_a_controller_count),
         cmocka_unit_test(test_listeners_and_counters_outlive_children),
         cmocka_unit_test(test_new_worker_and_resync_get_the_live_segments),
+        cmocka_unit_test(test_secrets_are_a_second_stream),
         cmocka_unit_test(test_slow_worker_gets_the_rest_later),
         cmocka_unit_test(test_broken_protocol_is_killed),
         cmocka_unit_test(test_drain_order),

@@ -34,7 +34,7 @@ static void pair_fini(struct pair *p)
 {
     buf_fini(&p->ca);
     buf_fini(&p->chain);
-    tls_wipe(&p->key);
+    buf_wipe(&p->key);
 }
 
 static enum err pair_make(struct pair *p, const struct str *names, uint32_t n)

@@ -114,7 +114,7 @@ static int teardown(void **state)
     tls_certificate_free(w->certificate);
     buf_fini(&w->ca);
     buf_fini(&w->chain);
-    tls_wipe(&w->key);
+    buf_wipe(&w->key);
     loop_free(w->loop);
     free(w);
     return 0;

@@ -18,7 +18,7 @@
 
 struct world {
     struct loop *loop;
-    struct snapshot snapshot;
+    struct snapshot snapshot, secrets;
     struct stats_page *stats;
     struct intake intake;
     int fds[2]; /* ours, the intake's */
@@ -60,10 +60,12 @@ static int setup(void **state)
     w->stats = aligned_alloc(64, sizeof(*w->stats));
     memset(w->stats, 0, sizeof(*w->stats));
     snapshot_init(&w->snapshot);
+    snapshot_init(&w->secrets);
+    struct snapshot *const snapshots[] = {&w->snapshot, &w->secrets};
     assert_int_equal(loop_new(&w->loop), E_OK);
     assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, w->fds), 0);
     assert_int_equal(
-        intake_open(&w->intake, w->loop, w->fds[1], &w->snapshot, w->stats, on_change, &events, w),
+        intake_open(&w->intake, w->loop, w->fds[1], snapshots, w->stats, on_change, &events, w),
         E_OK);
     *state = w;
     return 0;
@@ -74,6 +76,7 @@ static int teardown(void **state)
     struct world *w = *state;
     intake_close(&w->intake);
     snapshot_fini(&w->snapshot);
+    snapshot_fini(&w->secrets);
     loop_free(w->loop);
     (void)close(w->fds[0]);
     (void)close(w->fds[1]);
@@ -93,16 +96,21 @@ static int ticks(struct world *w, int max)
 }
 
 /* A segment with one service of endpoint_n endpoints. damage: flip that byte, 0 = none. */
+static void bytes_make(struct buf *out, const struct buf *shard, uint64_t base, uint64_t generation)
+{
+    const struct snap_shard *list[] = {snap_at(shard, 0, struct snap_shard)};
+    buf_init(out, SNAPSHOT_SHARD_BYTES_MAX);
+    assert_int_equal(snapshot_segment_write(out, list, 1, base, generation), E_OK);
+}
+
 static int segment(uint64_t base, uint64_t generation, uint32_t endpoint_n, size_t damage,
                    bool is_sealed)
 {
     struct buf shard, out;
     int fd;
     buf_init(&shard, SNAPSHOT_SHARD_BYTES_MAX);
-    buf_init(&out, SNAPSHOT_SHARD_BYTES_MAX);
     assert_int_equal(make_service(&shard, "shop", "web", "80", endpoint_n, 1), E_OK);
-    const struct snap_shard *list[] = {snap_at(&shard, 0, struct snap_shard)};
-    assert_int_equal(snapshot_segment_write(&out, list, 1, base, generation), E_OK);
+    bytes_make(&out, &shard, base, generation);
     assert_true(damage < out.n);
     if (damage > 0) {
         out.p[damage] = (char)(out.p[damage] ^ 1);
@@ -125,6 +133,40 @@ static void give(struct world *w, uint64_t base, uint64_t generation, int fd)
     if (fd >= 0) {
         (void)close(fd);
     }
+}
+
+static const struct str key_name =
+    STR_INIT("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef");
+
+static void key_make(struct buf *shard)
+{
+    buf_init(shard, SNAPSHOT_SHARD_BYTES_MAX);
+    snap_shard_begin(shard, SNAP_KEY, sizeof(struct snap_key), key_name);
+    struct snap_str key = snap_add_str(shard, STR("the key"));
+    snap_at(shard, 0, struct snap_key)->key = key;
+    assert_int_equal(snap_shard_end(shard), E_OK);
+}
+
+/* A segment with one shard, as that stream sends it. */
+static void give_as(struct world *w, uint32_t type, struct buf *shard, uint64_t generation)
+{
+    struct control_message m = {.type = type, .generation = generation};
+    struct buf out;
+    void *map = NULL;
+    int fd;
+    bytes_make(&out, shard, 0, generation);
+    if (type == CONTROL_SECRET) {
+        assert_int_equal(memfd_make_secret("test", out.p, out.n, &fd, &map), E_OK);
+    } else {
+        assert_int_equal(memfd_make("test", &fd), E_OK);
+        assert_int_equal(memfd_write(fd, out.p, out.n), E_OK);
+        assert_int_equal(memfd_seal(fd), E_OK);
+    }
+    assert_int_equal(control_send(w->fds[0], &m, fd), E_OK);
+    memfd_unmap_secret(map, out.n);
+    (void)close(fd);
+    buf_fini(&out);
+    buf_fini(shard);
 }
 
 static bool has_asked_for_everything(struct world *w)
@@ -252,6 +294,49 @@ static void it_may_end_in_the_middle_of_a_segment(void **state)
     assert_non_null(w->intake.segment);
 } /* teardown: nothing leaks */
 
+static void secrets_are_a_stream_of_their_own(void **state)
+{
+    struct world *w = *state;
+    struct buf shard;
+    key_make(&shard);
+    give_as(w, CONTROL_SECRET, &shard, 5);
+    (void)ticks(w, 10);
+    assert_int_equal(w->secrets.generation, 5);
+    assert_int_equal(w->snapshot.generation, 0);
+    assert_int_equal(w->applied, 0); /* there is nothing to serve yet */
+    const struct snapshot_entry *entry =
+        snapshot_find(&w->secrets, SNAP_KEY, key_name, hash_str(key_name));
+    assert_non_null(entry);
+    assert_true(str_eq(
+        snap_str_get(entry->shard, ((const struct snap_key *)(const void *)entry->shard)->key),
+        STR("the key")));
+    give(w, 0, 1, segment(0, 1, 2, 0, true));
+    (void)ticks(w, 10);
+    assert_int_equal(w->snapshot.generation, 1);
+    assert_int_equal(stats_get(&w->stats->segments_refused), 0);
+}
+
+static void no_stream_takes_what_belongs_to_the_other(void **state)
+{
+    struct world *w = *state;
+    struct buf shard;
+    key_make(&shard);
+    give_as(w, CONTROL_SEGMENT, &shard, 1);
+    buf_init(&shard, SNAPSHOT_SHARD_BYTES_MAX);
+    assert_int_equal(make_service(&shard, "shop", "web", "80", 1, 1), E_OK);
+    give_as(w, CONTROL_SECRET, &shard, 1);
+    (void)ticks(w, 10);
+    assert_int_equal(w->snapshot.generation, 0);
+    assert_int_equal(w->secrets.generation, 0);
+    assert_int_equal(stats_get(&w->stats->segments_refused), 2);
+    struct control_message m = {.type = CONTROL_SECRET, .generation = 1};
+    int fd = segment(0, 1, 2, 0, true); /* others could not wipe it */
+    assert_int_equal(control_send(w->fds[0], &m, fd), E_OK);
+    (void)close(fd);
+    (void)ticks(w, 10);
+    assert_int_equal(stats_get(&w->stats->segments_refused), 3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -263,6 +348,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(drain_and_reopen_are_passed_on, setup, teardown),
         cmocka_unit_test_setup_teardown(a_supervisor_that_is_gone_means_drain, setup, teardown),
         cmocka_unit_test_setup_teardown(a_malformed_message_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(secrets_are_a_stream_of_their_own, setup, teardown),
+        cmocka_unit_test_setup_teardown(no_stream_takes_what_belongs_to_the_other, setup, teardown),
         cmocka_unit_test_setup_teardown(it_may_end_in_the_middle_of_a_segment, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
