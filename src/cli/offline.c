@@ -147,6 +147,19 @@ static enum err load_cluster(struct offline *o, const struct offline_source *sou
 
 /* ---- the whole ---- */
 
+/* A compile_shard_fn: secrets are nobody's to see. */
+static enum err shard_take(void *publish, const struct snap_shard *shard)
+{
+    return shard->kind >= SNAP_SECRET_FIRST ? E_OK : publish_add(publish, shard);
+}
+
+/* Secrets of a cluster are not read here. */
+static bool is_secret_unknown(const void *arg, struct str namespace_name, struct str name)
+{
+    (void)arg, (void)namespace_name, (void)name;
+    return true;
+}
+
 static enum err build(struct offline *o)
 {
     int fd;
@@ -155,7 +168,7 @@ static enum err build(struct offline *o)
     (void)close(fd); /* the map stays */
     struct publish_options p = {.control_fd = -1, .stats = o->stats};
     TRY(publish_new(&p, &o->publish));
-    TRY(compile_run(o->compile, publish_add, o->publish));
+    TRY(compile_run(o->compile, shard_take, o->publish));
     return publish_commit(o->publish, true, &is_new);
 }
 
@@ -171,6 +184,10 @@ enum err offline_open(struct offline *o, const struct offline_source *source,
     TRY(e);
     e = compile_new(o->store, &o->options, &o->compile);
     if (e == E_OK) {
+        if (o->api != NULL) {
+            compile_on_pending(o->compile, is_secret_unknown, NULL);
+        }
+        compile_set_time(o->compile, (int64_t)(clock_wall() / USEC_PER_SEC));
         compile_hide_classes(o->compile, o->api != NULL && api_are_classes_hidden(o->api));
         e = build(o);
     }

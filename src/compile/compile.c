@@ -11,6 +11,8 @@ static void records_init(struct compile *c)
     list_init(&c->dirty_ingresses);
     list_init(&c->dirty_hosts);
     list_init(&c->dirty_ports);
+    list_init(&c->dirty_secrets);
+    list_init(&c->dirty_tls);
     list_init(&c->classless);
     buf_init(&c->shard, SNAPSHOT_SHARD_BYTES_MAX);
     buf_init(&c->key, SNAPSHOT_SHARD_BYTES_MAX);
@@ -59,6 +61,16 @@ static void ingresses_free(struct map *m)
         mem_free(n->links);
         mem_free(n->uses);
         mem_free(n->secrets);
+        mem_free(n->names);
+    }
+    nodes_free(m);
+}
+
+static void secrets_free(struct map *m)
+{
+    map_each(slot, m)
+    {
+        mem_free(((struct secret_node *)slot->value)->certificate);
     }
     nodes_free(m);
 }
@@ -75,6 +87,7 @@ static void work_free(struct compile *c)
     arena_fini(&c->host.paths);
     mem_free(c->service.endpoints.items);
     mem_free(c->service.terminating.items);
+    mem_free(c->tls_work.links);
 }
 
 void compile_free(struct compile *c)
@@ -89,7 +102,9 @@ void compile_free(struct compile *c)
     nodes_free(&c->services);
     nodes_free(&c->ports);
     nodes_free(&c->names);
-    nodes_free(&c->secrets);
+    secrets_free(&c->secrets);
+    nodes_free(&c->keys);
+    nodes_free(&c->tls);
     work_free(c);
     mem_free(c->book);
     mem_free(c);
@@ -122,6 +137,28 @@ static enum err any_host_start(struct compile *c)
     return E_OK;
 }
 
+/* The name "" of handshakes, and the certificates that it has besides those of Ingresses. */
+static enum err any_tls_start(struct compile *c)
+{
+    const struct compile_options *o = c->options;
+    if (c->any_tls != NULL) {
+        return E_OK;
+    }
+    struct tls_node *tls = tls_make(c, STR_EMPTY);
+    if (tls == NULL) {
+        return E_NOMEM;
+    }
+    c->default_certificate =
+        (struct secret_use){.role = SECRET_CERTIFICATE, .annotation = "default-ssl-certificate"};
+    if (o->default_certificate.n > 0) {
+        TRY(secret_use(c, o->default_certificate_namespace, o->default_certificate,
+                       &c->default_certificate));
+    }
+    c->any_tls = tls;
+    node_mark(&c->dirty_tls, &tls->node);
+    return E_OK;
+}
+
 static enum err ingresses_run(struct compile *c)
 {
     if (c->has_missed) {
@@ -132,6 +169,27 @@ static enum err ingresses_run(struct compile *c)
     {
         struct node *n = container_of(it, struct node, dirty);
         TRY(ingress_update(c, container_of(n, struct ingress_node, node)));
+    }
+    return E_OK;
+}
+
+static enum err secrets_run(struct compile *c)
+{
+    TRY(own_certificate_compile(c));
+    list_each(it, &c->dirty_secrets)
+    {
+        struct node *n = container_of(it, struct node, dirty);
+        TRY(secret_compile(c, container_of(n, struct secret_node, node)));
+    }
+    return E_OK;
+}
+
+static enum err tls_run(struct compile *c)
+{
+    list_each(it, &c->dirty_tls)
+    {
+        struct node *n = container_of(it, struct node, dirty);
+        TRY(tls_host_compile(c, container_of(n, struct tls_node, node)));
     }
     return E_OK;
 }
@@ -161,8 +219,11 @@ enum err compile_run(struct compile *c, compile_shard_fn *emit, void *arg)
     c->emit = emit;
     c->emit_arg = arg;
     TRY(any_host_start(c));
+    TRY(any_tls_start(c));
     TRY(ingresses_run(c));
+    TRY(secrets_run(c));
     TRY(global_compile(c));
+    TRY(tls_run(c));
     TRY(hosts_run(c));
     return ports_run(c);
 }
@@ -170,7 +231,8 @@ enum err compile_run(struct compile *c, compile_shard_fn *emit, void *arg)
 bool compile_is_dirty(const struct compile *c)
 {
     return c->has_missed || c->any_host == NULL || c->global.bytes == 0 ||
-           !list_is_empty(&c->dirty_ingresses) || !list_is_empty(&c->dirty_hosts) ||
+           !list_is_empty(&c->dirty_ingresses) || !list_is_empty(&c->dirty_secrets) ||
+           !list_is_empty(&c->dirty_tls) || !list_is_empty(&c->dirty_hosts) ||
            !list_is_empty(&c->dirty_ports);
 }
 
@@ -202,6 +264,24 @@ void compile_each_secret(const struct compile *c, compile_secret_fn *fn, void *a
     {
         const struct node *secret = slot->value;
         fn(arg, secret->key.part[0], secret->key.part[1]);
+    }
+}
+
+void compile_on_pending(struct compile *c, compile_pending_fn *fn, const void *arg)
+{
+    c->is_pending = fn;
+    c->pending_arg = arg;
+}
+
+void compile_set_time(struct compile *c, int64_t now_s)
+{
+    c->now_s = now_s;
+    map_each(slot, &c->secrets)
+    {
+        struct secret_node *secret = slot->value;
+        if (secret_is_time_due(c, secret)) {
+            node_mark(&c->dirty_secrets, &secret->node);
+        }
     }
 }
 

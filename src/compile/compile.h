@@ -22,6 +22,10 @@ struct compile_options {
     uint32_t trusted_n;
     struct str default_namespace, default_service; /* --default-backend-service; empty = none; its
                                                       first port is used */
+    struct str default_certificate_namespace,
+        default_certificate;       /* --default-ssl-certificate; empty = none */
+    struct str own_chain, own_key; /* PEM, made by us: for names that nobody has a certificate for;
+                                      empty = none */
     struct str node_name; /* where we run: its Node in the store tells our zone; empty = unknown,
                              and hints of EndpointSlices are not used */
 };
@@ -57,11 +61,30 @@ bool compile_is_ours(const struct compile *c, const struct ingress *ingress, con
 typedef void compile_name_fn(void *arg, struct str name);
 void compile_each_external_name(const struct compile *c, compile_name_fn *fn, void *arg);
 
-/* The Secrets that accepted Ingresses refer to, each once. */
+/* The Secrets that accepted Ingresses and options refer to, each once. */
 typedef void compile_secret_fn(void *arg, struct str namespace_name, struct str name);
 void compile_each_secret(const struct compile *c, compile_secret_fn *fn, void *arg);
 /* Another number whenever that set may have changed. */
 uint64_t compile_secret_version(const struct compile *c);
+
+/* True while the source has not answered yet whether there is such a Secret: then it is neither
+ * missing nor there. NULL: it always has. Takes effect with the next run. */
+typedef bool compile_pending_fn(const void *arg, struct str namespace_name, struct str name);
+void compile_on_pending(struct compile *c, compile_pending_fn *fn, const void *arg);
+/* It has now, and there is none. */
+void compile_secret_missing(struct compile *c, struct str namespace_name, struct str name);
+/* The time that certificates are judged by, in seconds since 1970; those whose judgement may have
+ * changed are looked at by the next run. O(Secrets in use). */
+void compile_set_time(struct compile *c, int64_t now_s);
+
+/* Each certificate in service, for metrics. host: one that it is served for, as an Ingress names
+ * it. */
+struct compile_certificate {
+    struct str namespace_name, secret, host;
+    int64_t not_after;
+};
+typedef void compile_certificate_fn(void *arg, const struct compile_certificate *c);
+void compile_each_certificate(const struct compile *c, compile_certificate_fn *fn, void *arg);
 
 /* Each endpoint of a Service port (as a backend names it; empty: its first), whether requests go
  * there or not: port is 0 when its slice does not have the port, why_not is NULL when it is used,

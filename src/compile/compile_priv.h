@@ -3,12 +3,15 @@
  *   Ingress --link--> host (SNAP_HOST)       a rule, or the default backend, adds to this host
  *           --use---> port (SNAP_SERVICE)    a backend names this Service and port
  *           --------> class                  whose coming and going decides whether it is ours
- *           --------> secret                 of its spec.tls
+ *           --use---> secret (SNAP_CERTIFICATE, SNAP_AUTHORITY)   of spec.tls and annotations
+ *           --link--> tls (SNAP_TLS_HOST)    a name that handshakes ask for
  *   port -----------> service                one Service, all its ports in use
  *        -----------> name                   what an ExternalName must be resolved as
+ *   secret -----------> key (SNAP_KEY)         several certificates may have one private key
  *
  * A change of the store only marks records dirty (index.c), without scanning; compile_run() works
- * the dirty ones off: Ingresses first, since these create links and uses, then hosts and ports.
+ * the dirty ones off: Ingresses first, since these create links and uses, then Secrets, since
+ * others ask what is in them, then hosts, names of handshakes and ports.
  * Invariants: a dirty Ingress has been worked off before any host is compiled, so a link's rule is
  * always one of the present object; a record exists as long as something refers to it or its shard
  * has been emitted. */
@@ -18,6 +21,7 @@
 #include "base/list.h"
 #include "compile/compile.h"
 #include "snapshot/filters.h"
+#include "tls/certificate.h"
 
 /* ---- diagnostics (diags.c) ---- */
 
@@ -85,14 +89,63 @@ struct ingress_node { /* key: namespace, name */
     struct class_node *class;
     struct link *links;
     struct use *uses;
-    struct secret_node **secrets;
-    uint32_t link_n, use_n, secret_n;
+    struct secret_use *secrets;
+    struct tls_link *names;
+    uint32_t link_n, use_n, secret_n, name_n;
 };
 
-struct secret_node { /* key: namespace, name */
-    struct node node;
-    uint32_t use_n; /* in ingress_node.secrets */
+enum secret_role { SECRET_CERTIFICATE, SECRET_AUTHORITY, SECRET_ROLES_N };
+
+/* What is in service of a Secret as a certificate. */
+struct certificate {
+    char key_name[TLS_KEY_NAME_BYTES];
+    enum tls_key_kind kind;
+    int64_t not_before, not_after;
+    struct str names; /* a NUL behind each; in this block */
+    char text[];
 };
+
+struct secret_node { /* key: namespace, name; its product is the certificate */
+    struct node node;
+    struct list uses; /* secret_use.in_secret */
+    uint32_t role_n[SECRET_ROLES_N];
+    struct certificate *certificate; /* NULL: none that can be used */
+    struct key_node *key;            /* of that certificate */
+    struct product authority;        /* bytes > 0: there is one that can be used */
+    bool is_time_told;               /* a finding says that it ends, has ended, or is too early */
+    bool is_over;                    /* the one in service had ended when it was looked at last */
+};
+
+struct key_node { /* key: the name of a private key */
+    struct node node;
+    uint32_t use_n;
+};
+
+/* Where an Ingress, or an option, names a Secret. */
+struct secret_use {
+    struct list in_secret;
+    const struct ingress_node *ingress; /* NULL: --default-ssl-certificate */
+    struct secret_node *secret;
+    enum secret_role role;
+    uint32_t entry;         /* spec.tls[entry]; SECRET_BY_ANNOTATION */
+    const char *annotation; /* its name */
+};
+enum { SECRET_BY_ANNOTATION = UINT32_MAX };
+
+struct tls_node { /* key: pattern; "": names that nobody else has */
+    struct node node;
+    struct list links; /* tls_link.in_tls */
+};
+
+/* An Ingress says something about handshakes for a name. */
+struct tls_link {
+    struct list in_tls;
+    const struct ingress_node *ingress;
+    struct tls_node *tls;
+    uint32_t entry, host; /* spec.tls[entry].hosts[host]; TLS_OF_RULE: the name is a rule's host,
+                             and any certificate of the Ingress that is for it will do */
+};
+enum { TLS_OF_RULE = UINT32_MAX };
 
 struct class_node { /* key: name */
     struct node node;
@@ -170,16 +223,25 @@ struct service_work {
     struct endpoint_list terminating; /* taken when nothing is ready */
 };
 
+struct tls_work {
+    const struct tls_link **links; /* of the name being compiled, in order of precedence */
+    size_t link_n, link_cap;
+};
+
 struct compile {
     struct store *store;
     const struct compile_options *options;
-    struct map ingresses, classes, hosts, services, ports, names, secrets;
-    struct list dirty_ingresses, dirty_hosts, dirty_ports;
+    struct map ingresses, classes, hosts, services, ports, names, secrets, keys, tls;
+    struct list dirty_ingresses, dirty_hosts, dirty_ports, dirty_secrets, dirty_tls;
     struct list classless; /* ingress_node.in_class of those that say nothing about their class */
     bool has_default_class, is_default_class_ours;
     bool are_classes_hidden;
-    bool has_missed;            /* the store may hold Ingresses without a record */
-    struct host_node *any_host; /* key "" */
+    bool has_missed;                       /* the store may hold Ingresses without a record */
+    struct host_node *any_host;            /* key "" */
+    struct tls_node *any_tls;              /* key "" */
+    struct secret_use default_certificate; /* of options.default_certificate */
+    struct product own_certificate;        /* options.own_chain */
+    int64_t now_s;                         /* seconds since 1970; 0: nobody knows */
     struct store_listener listener;
     struct use default_use; /* of options.default_service */
     struct product global;
@@ -188,6 +250,9 @@ struct compile {
     struct buf shard, key, field, what;
     struct host_work host;
     struct service_work service;
+    struct tls_work tls_work;
+    compile_pending_fn *is_pending; /* or NULL */
+    const void *pending_arg;
     compile_shard_fn *emit; /* of the run that is on */
     void *emit_arg;
 };
@@ -211,10 +276,6 @@ struct port_node *port_make(struct compile *c, struct str namespace_name, struct
                             struct str port);
 /* Makes name what port depends on; empty: nothing. Errors: E_NOMEM. */
 enum err port_depend(struct compile *c, struct port_node *port, struct str name);
-/* One more use of it by an Ingress. Errors: E_NOMEM. */
-enum err secret_use(struct compile *c, struct str namespace_name, struct str name,
-                    struct secret_node **ret);
-void secret_release(struct compile *c, struct secret_node *secret);
 /* Frees the port's record and what only it refers to. */
 void port_free(struct compile *c, struct port_node *port);
 /* A store_change_fn over struct compile. */
@@ -296,6 +357,48 @@ bool default_is_same(const struct ingress *a, const struct ingress *b);
 /* Precedence: the older one, then by namespace, then by name. */
 int ingress_cmp(const struct ingress_node *a, const struct ingress_node *b);
 
+/* ---- secret.c ---- */
+
+/* One more use of a Secret: fills the rest of *use, which stays where it is until it is released.
+ * Errors: E_NOMEM. */
+enum err secret_use(struct compile *c, struct str namespace_name, struct str name,
+                    struct secret_use *use);
+void secret_release(struct compile *c, struct secret_use *use);
+enum err secret_compile(struct compile *c, struct secret_node *secret);
+/* The certificate that was made for want of another. Errors: E_NOMEM. */
+enum err own_certificate_compile(struct compile *c);
+/* True when host (lower case) is one of its names. */
+bool certificate_covers(const struct certificate *certificate, struct str host);
+/* Time has brought it to its end, or to its begin. */
+bool secret_is_time_due(const struct compile *c, const struct secret_node *secret);
+/* The source has not answered yet, or there may be one still to come. */
+bool secret_is_pending(const struct compile *c, const struct secret_node *secret);
+
+/* ---- tls_host.c, tls_links.c ---- */
+
+enum err tls_host_compile(struct compile *c, struct tls_node *tls);
+/* Which Secrets an Ingress uses, and about which names it says something. Errors: E_NOMEM. */
+enum err ingress_tls_attach(struct compile *c, struct ingress_node *n);
+void ingress_tls_detach(struct compile *c, struct ingress_node *n);
+struct tls_node *tls_make(struct compile *c, struct str pattern);
+
+/* ---- client_auth.c ---- */
+
+struct client_auth {                 /* what an Ingress says about the certificates of clients */
+    struct str namespace_name, name; /* of the Secret with the authorities */
+    enum snap_client_verify verify;
+    uint8_t depth;
+    bool is_denied; /* nobody gets in */
+    bool passes_certificate;
+    struct str name_pattern, error_page;
+};
+
+#define CLIENT_AUTH_SECRET "nginx.ingress.kubernetes.io/auth-tls-secret"
+/* False: nothing is asked for. */
+bool client_auth_get(const struct ingress *in, struct client_auth *ret);
+/* Says what is wrong with the annotations. */
+void client_auth_check(struct compile *c, struct diag_batch *batch, const struct ingress *in);
+
 /* ---- service.c, endpoints.c, external.c, balance.c ---- */
 
 enum err service_compile(struct compile *c, struct port_node *port);
@@ -345,6 +448,9 @@ void annotation_field(struct compile *c, const char *name);
 /* Its value without blanks and line ends around it, which YAML block scalars leave; empty: not
  * there. */
 struct str annotation_get(const struct ingress *ingress, const char *name);
+/* What Go's ParseBool takes: 1, t, T, TRUE, true, True, and the like. False: it is something else;
+ * *ret changes only when it is there and right. */
+bool annotation_flag(const struct ingress *ingress, const char *name, bool *ret);
 
 /* ---- judge_nginx.c ---- */
 

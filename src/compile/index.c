@@ -167,29 +167,6 @@ void port_free(struct compile *c, struct port_node *port)
     node_free(&c->ports, &port->node);
 }
 
-enum err secret_use(struct compile *c, struct str namespace_name, struct str name,
-                    struct secret_node **ret)
-{
-    struct key key = {
-        {namespace_name, name}
-    };
-    struct secret_node *secret = node_make(&c->secrets, &key, sizeof(*secret));
-    if (secret == NULL) {
-        return E_NOMEM;
-    }
-    c->secret_version += secret->use_n++ == 0;
-    *ret = secret;
-    return E_OK;
-}
-
-void secret_release(struct compile *c, struct secret_node *secret)
-{
-    if (--secret->use_n == 0) {
-        c->secret_version++;
-        node_free(&c->secrets, &secret->node);
-    }
-}
-
 /* Nothing but the status that somebody has published differs. Each address that we write ourselves
  * comes back like this. What came from a file may have moved in it, too, which diagnostics tell. */
 static bool is_status_only(const struct object *old_object, const struct object *new_object)
@@ -269,6 +246,21 @@ static void service_changed(struct compile *c, struct str namespace_name, struct
     }
 }
 
+static void secret_changed(struct compile *c, struct str namespace_name, struct str name)
+{
+    struct secret_node *secret = node_find(&c->secrets, &(struct key){
+                                                            {namespace_name, name}
+    });
+    if (secret != NULL) {
+        node_mark(&c->dirty_secrets, &secret->node);
+    }
+}
+
+void compile_secret_missing(struct compile *c, struct str namespace_name, struct str name)
+{
+    secret_changed(c, namespace_name, name);
+}
+
 static void slice_changed(struct compile *c, const struct object *o)
 {
     if (o != NULL) { /* a slice may move from one Service to another */
@@ -330,6 +322,8 @@ void index_change(void *arg, const struct object *old_object, const struct objec
         node_changed(c, o->name);
         return;
     case OBJECT_SECRET:
+        secret_changed(c, o->namespace_name, o->name);
+        return;
     case OBJECT_CONFIG_MAP:
     case OBJECT_NAMESPACE:
     case OBJECT_KINDS_N:

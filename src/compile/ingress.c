@@ -8,6 +8,10 @@ static const struct finding invalid_host = {
     DIAG_ERROR, DIAG_InvalidHost,
     "a host is a DNS name, or one with a star as its first label; the rule is left out",
     "write a name like example.com or *.example.com"};
+static const struct finding invalid_tls_host = {
+    DIAG_ERROR, DIAG_InvalidHost,
+    "a host is a DNS name, or one with a star as its first label; it gets no certificate",
+    "write a name like example.com or *.example.com"};
 static const struct finding resource_backend = {
     DIAG_ERROR, DIAG_ResourceBackend,
     "resource backends are not supported; requests to it are answered with 503", "name a Service"};
@@ -111,26 +115,6 @@ static enum err uses_make(struct compile *c, struct ingress_node *n)
     return E_OK;
 }
 
-/* What the API would not take as a name cannot be there. */
-static enum err secrets_make(struct compile *c, struct ingress_node *n)
-{
-    const struct ingress *in = n->object;
-    if (in->tls_n == 0) {
-        return E_OK;
-    }
-    n->secrets = mem_calloc(in->tls_n, sizeof(struct secret_node *));
-    if (n->secrets == NULL) {
-        return E_NOMEM;
-    }
-    for (uint32_t i = 0; i < in->tls_n; i++) {
-        if (dns_subdomain_is_valid(in->tls[i].secret)) {
-            TRY(secret_use(c, n->node.key.part[0], in->tls[i].secret, &n->secrets[n->secret_n]));
-            n->secret_n++;
-        }
-    }
-    return E_OK;
-}
-
 void ingress_detach(struct compile *c, struct ingress_node *n)
 {
     for (uint32_t i = 0; i < n->link_n; i++) {
@@ -141,16 +125,12 @@ void ingress_detach(struct compile *c, struct ingress_node *n)
         list_del(&n->uses[i].in_port);
         node_mark(&c->dirty_ports, &n->uses[i].port->node);
     }
-    for (uint32_t i = 0; i < n->secret_n; i++) {
-        secret_release(c, n->secrets[i]);
-    }
+    ingress_tls_detach(c, n);
     mem_free(n->links);
     mem_free(n->uses);
-    mem_free(n->secrets);
     n->links = NULL;
     n->uses = NULL;
-    n->secrets = NULL;
-    n->link_n = n->use_n = n->secret_n = 0;
+    n->link_n = n->use_n = 0;
 }
 
 /* ---- class ---- */
@@ -200,6 +180,20 @@ static void hosts_check(struct compile *c, struct diag_batch *batch, const struc
     }
 }
 
+static void tls_hosts_check(struct compile *c, struct diag_batch *batch, const struct ingress *in)
+{
+    for (uint32_t i = 0; i < in->tls_n; i++) {
+        for (uint32_t k = 0; k < in->tls[i].host_n; k++) {
+            if (!host_is_usable(in->tls[i].hosts[k])) {
+                buf_reset(&c->field);
+                buf_addf(&c->field, "spec.tls[%u].hosts[%u]", i, k);
+                buf_addf(what_begin(c), "is \"%.*s\"", STR_ARG(shown(in->tls[i].hosts[k])));
+                finding_add(c, batch, &in->object, in->object.line, &invalid_tls_host);
+            }
+        }
+    }
+}
+
 static void backend_check(struct compile *c, struct diag_batch *batch, const struct ingress *in,
                           struct place place)
 {
@@ -224,11 +218,13 @@ void ingress_check(struct compile *c, struct diag_batch *batch, const struct ing
 {
     struct place place = place_first();
     hosts_check(c, batch, in);
+    tls_hosts_check(c, batch, in);
     do {
         backend_check(c, batch, in, place);
     } while (place_next(in, &place));
     filters_check(c, batch, in);
     balance_check(c, batch, in);
+    client_auth_check(c, batch, in);
 }
 
 static enum err ingress_attach(struct compile *c, struct ingress_node *n, struct diag_batch *batch)
@@ -239,7 +235,7 @@ static enum err ingress_attach(struct compile *c, struct ingress_node *n, struct
     if (verdict.is_ours) {
         TRY(links_make(c, n));
         TRY(uses_make(c, n));
-        TRY(secrets_make(c, n));
+        TRY(ingress_tls_attach(c, n));
         ingress_check(c, batch, n->object);
     }
     return batch->err;

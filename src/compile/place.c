@@ -88,6 +88,25 @@ struct str annotation_get(const struct ingress *ingress, const char *name)
     return value;
 }
 
+bool annotation_flag(const struct ingress *ingress, const char *name, bool *ret)
+{
+    static const struct str words[2][6] = {
+        {STR_INIT("0"), STR_INIT("f"), STR_INIT("F"), STR_INIT("FALSE"), STR_INIT("false"),
+         STR_INIT("False")},
+        {STR_INIT("1"), STR_INIT("t"), STR_INIT("T"), STR_INIT("TRUE"),  STR_INIT("true"),
+         STR_INIT("True") },
+    };
+    struct str value = annotation_get(ingress, name);
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0][0]); i++) {
+        const struct str *word = &words[i % 2][i / 2];
+        if (str_eq(value, *word)) {
+            *ret = i % 2 == 1;
+            return true;
+        }
+    }
+    return value.n == 0;
+}
+
 struct str backend_port(const struct ingress_backend *backend, char digits[U16_DIGITS])
 {
     if (backend->port.number == 0) {

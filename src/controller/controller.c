@@ -34,7 +34,7 @@ static void on_control(struct watch *w, uint32_t events);
 /* Asks for room only while something waits: the socket is writable nearly always. */
 static void watch_control(struct controller *c)
 {
-    uint32_t events = EPOLLIN | (publish_is_waiting(c->pipeline.publish) ? EPOLLOUT : 0U);
+    uint32_t events = EPOLLIN | (pipeline_is_waiting(&c->pipeline) ? EPOLLOUT : 0U);
     if (loop_watch_level(c->loop, &c->control, c->heritage.control_fd, events, on_control) !=
         E_OK) {
         log_line(LOG_ERROR, "the control socket cannot be watched; ending");
@@ -77,7 +77,7 @@ static void on_commit(void *arg, enum err e)
         loop_stop(c->loop);
         return;
     }
-    if (!publish_is_waiting(c->pipeline.publish)) {
+    if (!pipeline_is_waiting(&c->pipeline)) {
         send_ready(c);
     }
     feedback_on_commit(&c->feedback);
@@ -126,7 +126,7 @@ static void on_control(struct watch *w, uint32_t events)
     struct controller *c = container_of(w, struct controller, control);
     if ((events & EPOLLOUT) != 0) {
         pipeline_flush(&c->pipeline);
-        if (!publish_is_waiting(c->pipeline.publish)) {
+        if (!pipeline_is_waiting(&c->pipeline)) {
             send_ready(c);
         }
         watch_control(c);

@@ -3,6 +3,7 @@
 
 #include "log/log.h"
 #include "source/manifest.h"
+#include "tls/certificate.h"
 
 #include <errno.h>
 #include <string.h>
@@ -138,19 +139,46 @@ static void want_secrets(struct pipeline *p)
     }
 }
 
+/* A compile_shard_fn: each to the stream that it belongs to. */
+static enum err shard_take(void *arg, const struct snap_shard *shard)
+{
+    struct pipeline *p = arg;
+    return shard->kind >= SNAP_SECRET_FIRST ? keyring_add(&p->keyring, shard)
+                                            : publish_add(p->publish, shard);
+}
+
+/* At the start only: later, what is not known yet changes nothing for what is served. */
+static bool is_waiting_for_secrets(const struct pipeline *p)
+{
+    return !p->has_whole && p->api != NULL && api_pending_n(p->api) > 0 &&
+           loop_now(p->loop) - p->compiled_at < PIPELINE_SECRETS;
+}
+
+/* Keys first: routes may need them. */
+static enum err commit(struct pipeline *p, bool *ret_is_new)
+{
+    p->is_held = is_waiting_for_secrets(p);
+    if (p->is_held) {
+        return E_AGAIN;
+    }
+    enum err e = keyring_commit(&p->keyring, !p->has_whole);
+    return e == E_OK ? publish_commit(p->publish, !p->has_whole, ret_is_new) : e;
+}
+
 static enum err compile_and_commit(struct pipeline *p, bool *ret_is_new)
 {
     if (p->api != NULL) {
         compile_hide_classes(p->compile, api_are_classes_hidden(p->api));
     }
-    enum err e = compile_run(p->compile, publish_add, p->publish);
+    enum err e = compile_run(p->compile, shard_take, p);
     if (e != E_OK) {
         complain(p, "compiling failed", e);
         return e;
     }
     want_names(p);
     want_secrets(p);
-    e = publish_commit(p->publish, !p->has_whole, ret_is_new);
+    p->compiled_at = p->compiled_at == 0 ? loop_now(p->loop) : p->compiled_at;
+    e = commit(p, ret_is_new);
     if (e != E_OK && e != E_AGAIN && e != E_CLOSED) {
         complain(p, "publishing failed", e);
     }
@@ -191,6 +219,10 @@ static void on_run(struct deferred *d)
 static void schedule(struct pipeline *p)
 {
     usec_t now = loop_now(p->loop);
+    if (p->is_held && !is_waiting_for_secrets(p)) {
+        loop_defer(p->loop, &p->work, on_run);
+        return;
+    }
     if (p->is_pending) {
         return;
     }
@@ -203,9 +235,15 @@ static void schedule(struct pipeline *p)
     }
 }
 
+bool pipeline_is_waiting(const struct pipeline *p)
+{
+    return publish_is_waiting(p->keyring.publish) || publish_is_waiting(p->publish);
+}
+
 void pipeline_flush(struct pipeline *p)
 {
-    enum err e = publish_flush(p->publish);
+    enum err e = publish_flush(p->keyring.publish);
+    e = e == E_OK ? publish_flush(p->publish) : e;
     if (e == E_CLOSED) {
         p->on_commit(p->arg, E_CLOSED);
     } else if (e == E_OK && p->is_pending) {
@@ -220,6 +258,17 @@ void pipeline_flush(struct pipeline *p)
 static void on_batch(void *arg)
 {
     schedule(arg);
+}
+
+static void on_secret(void *arg, struct str namespace_name, struct str name)
+{
+    const struct pipeline *p = arg;
+    compile_secret_missing(p->compile, namespace_name, name);
+}
+
+static bool is_secret_pending(const void *arg, struct str namespace_name, struct str name)
+{
+    return api_secret_is_pending(arg, namespace_name, name);
 }
 
 static enum err open_directory(struct pipeline *p)
@@ -266,8 +315,11 @@ static enum err open_api(struct pipeline *p)
     o.client = p->client;
     o.on_diag = on_source_diag;
     o.on_batch = on_batch;
+    o.on_secret = on_secret;
     o.arg = p;
-    return api_open(p->loop, p->store, &o, &p->api);
+    TRY(api_open(p->loop, p->store, &o, &p->api));
+    compile_on_pending(p->compile, is_secret_pending, p->api);
+    return E_OK;
 }
 
 static void on_open_retry(struct timer *t);
@@ -316,16 +368,57 @@ static bool is_current(void *arg)
     return p->has_whole && !p->is_pending && (p->api == NULL || api_trouble(p->api) == NULL);
 }
 
+static void on_keys_due(void *arg)
+{
+    schedule(arg);
+}
+
+static void on_clock(struct timer *t)
+{
+    struct pipeline *p = container_of(t, struct pipeline, clock);
+    compile_set_time(p->compile, (int64_t)(clock_wall() / USEC_PER_SEC));
+    loop_arm(p->loop, t, PIPELINE_CLOCK, on_clock);
+    if (p->runs > 0 && compile_is_dirty(p->compile)) {
+        schedule(p);
+    }
+}
+
+/* For names that nobody has a certificate for: clients see at once that it is nobody's. */
+static enum err own_certificate_make(struct pipeline *p)
+{
+    enum { BYTES_MAX = 64 << 10, DAY_S = 24 * 3600 };
+    static const struct str names[] = {STR_INIT("lintel.invalid")};
+    int64_t now = (int64_t)(clock_wall() / USEC_PER_SEC);
+    const struct tls_make make = {.common_name = "Lintel default certificate",
+                                  .names = names,
+                                  .name_n = 1,
+                                  .not_before = now - DAY_S,
+                                  .not_after = now + (int64_t)365 * DAY_S};
+    struct buf authority;
+    buf_init(&authority, BYTES_MAX);
+    buf_init(&p->own_chain, BYTES_MAX);
+    buf_init(&p->own_key, BYTES_MAX);
+    enum err e = tls_certificate_make(&make, &authority, &p->own_chain, &p->own_key);
+    buf_fini(&authority);
+    p->compile_options.own_chain = buf_str(&p->own_chain);
+    p->compile_options.own_key = buf_str(&p->own_key);
+    return e;
+}
+
 static enum err make(struct pipeline *p)
 {
     const struct pipeline_options *o = p->options;
+    p->compile_options = o->compile;
+    TRY(own_certificate_make(p));
     struct publish_options publish = {
         .control_fd = o->control_fd, .stats = o->stats, .on_refused = on_refused, .arg = p};
+    TRY(keyring_init(&p->keyring, p->loop, &publish, on_keys_due, p));
     TRY(publish_new(&publish, &p->publish));
     saved_init(&p->saved, p->loop, p->publish, o->snapshot_file, is_current, p);
     TRY(saved_load(&p->saved));
     TRY(store_new(&p->store));
-    TRY(compile_new(p->store, &o->compile, &p->compile));
+    TRY(compile_new(p->store, &p->compile_options, &p->compile));
+    on_clock(&p->clock);
     compile_on_diag(p->compile, diagnostics_add, &p->diagnostics);
     return start_resolver(p);
 }
@@ -348,6 +441,7 @@ void pipeline_fini(struct pipeline *p)
     loop_disarm(p->loop, &p->pause);
     loop_disarm(p->loop, &p->open_retry);
     loop_disarm(p->loop, &p->sweep);
+    loop_disarm(p->loop, &p->clock);
     loop_undefer(&p->work);
     directory_close(p->directory);
     api_close(p->api);
@@ -357,6 +451,9 @@ void pipeline_fini(struct pipeline *p)
     compile_free(p->compile);
     store_free(p->store);
     publish_free(p->publish);
+    keyring_fini(&p->keyring);
+    buf_fini(&p->own_chain);
+    buf_wipe(&p->own_key);
     diagnostics_fini(&p->diagnostics);
     p->directory = NULL;
     p->api = NULL;

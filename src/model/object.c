@@ -123,3 +123,14 @@ bool object_is_equal(const struct object *a, const struct object *b)
 {
     return a->kind == b->kind && schema_is_equal(&schema_metadata, a, b) && content_is_equal(a, b);
 }
+
+bool secret_get(const struct secret *s, struct str key, struct str *ret)
+{
+    for (uint32_t i = 0; i < s->data_n; i++) {
+        if (str_eq(s->data[i].key, key)) {
+            *ret = s->data[i].value;
+            return true;
+        }
+    }
+    return false;
+}

@@ -185,6 +185,9 @@ struct secret {
     uint32_t data_n;
 };
 
+/* False when the Secret has no such item. */
+bool secret_get(const struct secret *s, struct str key, struct str *ret);
+
 struct config_map {
     struct object object;
     struct string_map data;

@@ -18,8 +18,8 @@ enum err proc_usage_read(pid_t pid, struct proc_usage *ret);
 /* What ps shows as the name of this process; cut at 15 bytes. */
 void proc_name_set(const char *name);
 
-/* Raises what this process and its children may keep off the swap: to PROC_LOCKED_BYTES where that is
- * allowed, else as far as it is. False: to less than that. */
+/* Raises what this process and its children may keep off the swap: to PROC_LOCKED_BYTES where that
+ * is allowed, else as far as it is. False: to less than that. */
 bool proc_locked_raise(void);
 #define PROC_LOCKED_BYTES ((uint64_t)256 << 20)
 

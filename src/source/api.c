@@ -223,6 +223,9 @@ void api_feed_health(struct api *a, struct feed *f, bool is_ok, struct str why)
         feed_forgo(a, f, why);
         is_ok = true;
     }
+    if (!is_ok && f->row == &a->rows[API_SECRETS]) {
+        api_secret_answered(f);
+    }
     if (!is_ok && !f->is_sick) {
         row_sicken(f->row, why);
     } else if (is_ok && f->is_sick) {
@@ -315,6 +318,9 @@ void api_feed_synced(struct api *a, struct feed *f)
 {
     bool is_first = !f->is_synced;
     f->is_synced = true;
+    if (f->row == &a->rows[API_SECRETS]) {
+        api_secret_answered(f);
+    }
     f->is_forgone = false;
     /* Once it is known which namespaces count, so that few objects go to the wrong place. */
     if (is_first && f == &a->feeds[API_NAMESPACES]) {

@@ -49,6 +49,9 @@ struct api_options {
     struct str node_name;                        /* ours; empty = do not read it */
     diag_fn *on_diag;       /* each time an object is found to be wrong; or NULL */
     api_batch_fn *on_batch; /* or NULL */
+    /* The server has told for the first time whether there is a wanted Secret, or that we must not
+     * know. on_batch follows. Or NULL. */
+    void (*on_secret)(void *arg, struct str namespace_name, struct str name);
     void *arg;
     size_t secret_watches_max; /* 0: KUBE_SECRET_WATCHES_MAX */
     usec_t secret_poll_every;  /* 0: SECRET_POLL_EVERY */
@@ -76,6 +79,10 @@ void api_secrets_begin(struct api *a);
 /* Errors: E_LIMIT (KUBE_SECRETS_MAX), E_NOMEM. */
 enum err api_secret_want(struct api *a, struct str namespace_name, struct str name);
 void api_secrets_end(struct api *a);
+/* Nobody knows yet whether there is such a Secret: it is wanted and not answered, or not wanted. */
+bool api_secret_is_pending(const struct api *a, struct str namespace_name, struct str name);
+/* Wanted ones that are pending. */
+size_t api_pending_n(const struct api *a);
 
 /* What is wrong with objects at present, by resource. */
 void api_each_diag(const struct api *a, diag_fn *fn, void *arg);

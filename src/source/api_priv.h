@@ -101,8 +101,11 @@ struct secrets {
     struct wanted *asking; /* whose fetch is under way, or NULL */
     struct fetch fetch;
     struct timer poll;
+    size_t pending_n; /* not answered yet */
 };
 
+/* The feed of a Secret has told something for the first time, even if only that it may not. */
+void api_secret_answered(struct feed *f);
 void secrets_init(struct api *a);
 void secrets_fini(struct api *a);
 

@@ -9,11 +9,26 @@ struct wanted {
     struct api *api;
     struct list in_all, in_polled;
     uint64_t hash;
-    bool is_wanted;
+    bool is_wanted, is_answered;
     usec_t fetched_at; /* 0: not yet */
     struct str namespace_name, name;
     char text[];
 };
+
+void api_secret_answered(struct feed *f)
+{
+    struct wanted *secret = container_of(f, struct wanted, feed);
+    struct api *a = secret->api;
+    if (secret->is_answered) {
+        return;
+    }
+    secret->is_answered = true;
+    a->secrets.pending_n--;
+    if (a->options.on_secret != NULL) {
+        a->options.on_secret(a->options.arg, secret->namespace_name, secret->name);
+    }
+    api_changed(a);
+}
 
 /* ---- fetching ---- */
 
@@ -42,6 +57,9 @@ static void on_fetched(struct fetch *fetch, enum fetch_result result, struct str
     }
     if (result == FETCH_FOUND || result == FETCH_MISSING) {
         feed_end(&secret->feed);
+    }
+    if (result == FETCH_REFUSED) {
+        api_secret_answered(&secret->feed);
     }
     s->asking = NULL;
     secret->fetched_at = loop_now(a->loop);
@@ -144,6 +162,7 @@ static enum err secret_new(struct api *a, const struct secret_key *key, struct w
     secret->api = a;
     must(map_add(&s->map, secret->hash, secret) == E_OK); /* room was made */
     list_append(&s->all, &secret->in_all);
+    s->pending_n++;
     feed_init(&secret->feed, &a->rows[API_SECRETS], secret->namespace_name, secret->name);
     follow(secret);
     *ret = secret;
@@ -154,6 +173,7 @@ static void secret_free(struct wanted *secret, bool is_dropped)
 {
     struct secrets *s = &secret->api->secrets;
     s->watched_n -= is_watched(secret);
+    s->pending_n -= !secret->is_answered;
     polled_leave(secret);
     feed_fini(&secret->feed, is_dropped);
     list_del(&secret->in_all);
@@ -193,6 +213,18 @@ void api_secrets_end(struct api *a)
     while (s->watched_n < a->options.secret_watches_max && !list_is_empty(&s->polled)) {
         follow(container_of(s->polled.next, struct wanted, in_polled));
     }
+}
+
+bool api_secret_is_pending(const struct api *a, struct str namespace_name, struct str name)
+{
+    const struct secret_key key = {namespace_name, name};
+    const struct wanted *secret = map_get(&a->secrets.map, key_hash(&key), secret_is, &key);
+    return secret == NULL || !secret->is_answered;
+}
+
+size_t api_pending_n(const struct api *a)
+{
+    return a->secrets.pending_n;
 }
 
 size_t api_polled_n(const struct api *a)

@@ -256,7 +256,7 @@ struct search {
 };
 
 /* RFC 6125 section 6.4.3: a star stands for the whole left-most label, and for one label only. */
-static bool name_covers(struct str name, struct str host)
+bool tls_name_covers(struct str name, struct str host)
 {
     if (str_eq(name, host)) {
         return true;
@@ -269,7 +269,7 @@ static bool name_covers(struct str name, struct str host)
 static void search_name(void *arg, struct str name)
 {
     struct search *s = arg;
-    s->is_found = s->is_found || name_covers(name, s->host);
+    s->is_found = s->is_found || tls_name_covers(name, s->host);
 }
 
 bool tls_certificate_covers(const struct tls_certificate *c, struct str host)

@@ -42,6 +42,23 @@ void tls_certificate_each_name(const struct tls_certificate *c, tls_name_fn *fn,
 /* host is a name in lower case, an address, or a wildcard as Ingresses have it ("*.example.com"),
  * which only the same wildcard covers. A wildcard of the certificate covers exactly one label. */
 bool tls_certificate_covers(const struct tls_certificate *c, struct str host);
+/* The same for one of its names. */
+bool tls_name_covers(struct str name, struct str host);
+
+/* ---- as bytes, for whoever passes it on ---- */
+
+enum tls_key_kind { TLS_KEY_RSA = 1, TLS_KEY_EC = 2, TLS_KEY_ED25519 = 3, TLS_KEY_ED448 = 4 };
+enum { TLS_KEY_NAME_BYTES = 64 };
+
+enum tls_key_kind tls_certificate_key_kind(const struct tls_certificate *c);
+/* Writes the SHA-256 of the public key (SubjectPublicKeyInfo) in hex: what a private key is known
+ * by. Errors: E_NOMEM. */
+enum err tls_certificate_key_name(const struct tls_certificate *c, char ret[TLS_KEY_NAME_BYTES]);
+/* Adds the private key: PKCS #8 in DER. Give out to buf_wipe(). Errors: E_NOMEM. */
+enum err tls_certificate_emit_key(const struct tls_certificate *c, struct buf *out);
+/* Each certificate of the chain in DER, its own first. Errors: E_NOMEM, those of fn. */
+typedef enum err tls_der_fn(void *arg, struct str der);
+enum err tls_certificate_each_der(const struct tls_certificate *c, tls_der_fn *fn, void *arg);
 
 /* ---- for people ---- */
 

@@ -12,6 +12,7 @@
 #include "log/log.h"
 
 #include <fcntl.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -21,9 +22,11 @@ enum { PATH_BYTES = 256, STEPS_MAX = 5000, BURST = 1000 };
 #define CLASS                                                                                      \
     "apiVersion: networking.k8s.io/v1\nkind: IngressClass\nmetadata: {name: lintel}\n"             \
     "spec: {controller: lintel.dev/ingress-controller}\n"
-#define INGRESS(name, host)                                                                        \
-    "metadata: {namespace: default, name: \"" name "\"}\nspec:\n  ingressClassName: lintel\n"      \
-    "  tls: [{secretName: cert}]\n  rules:\n  - host: " host "\n    http:\n      paths:\n"         \
+#define INGRESS(name, host)     INGRESS_AND(name, host, "")
+#define INGRESS_TLS(name, host) INGRESS_AND(name, host, "  tls: [{secretName: cert}]\n")
+#define INGRESS_AND(name, host, more)                                                              \
+    "metadata: {namespace: default, name: \"" name "\"}\nspec:\n  ingressClassName: lintel\n" more \
+    "  rules:\n  - host: " host "\n    http:\n      paths:\n"                                      \
     "      - {path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}\n"
 #define SERVICE "metadata: {namespace: default, name: web}\nspec: {ports: [{port: 80}]}\n"
 #define SLICE_OF(name, address)                                                                    \
@@ -203,17 +206,61 @@ static void secrets_in_use_are_followed(void **state)
 {
     struct scene *s = *state;
     make(s);
-    list_all(INGRESS("a", "a.test"));
+    list_all(INGRESS_TLS("a", "a.test"));
     assert_null(fake_reflector("/secrets", "cert"));
     tick(s);
     assert_non_null(fake_reflector("/api/v1/namespaces/default/secrets", "cert"));
-    assert_int_equal(generation(s), 1); /* it was not waited for */
+    assert_int_equal(generation(s), 0); /* without it, the wrong certificate would be served */
     fake_list(fake_reflector("/secrets", "cert"), "metadata: {namespace: default, name: cert}\n");
+    tick(s);
+    assert_int_equal(generation(s), 1);
     assert_int_equal(store_n(s->pipeline.store, OBJECT_SECRET), 1);
-    fake_gone(fake_reflector("/ingresses", ""), INGRESS("a", "a.test"));
-    step_until_generation(s, 2);
+    fake_put(fake_reflector("/ingresses", ""), INGRESS_TLS("b", "b.test"));
+    step_until_generation(s, 2); /* later ones wait for nothing */
+    fake_gone(fake_reflector("/ingresses", ""), INGRESS_TLS("b", "b.test"));
+    step_until_generation(s, 3);
+    fake_gone(fake_reflector("/ingresses", ""), INGRESS_TLS("a", "a.test"));
+    step_until_generation(s, 4);
     assert_null(fake_reflector("/secrets", "cert"));
     assert_int_equal(store_n(s->pipeline.store, OBJECT_SECRET), 0);
+}
+
+static size_t reason_n(struct scene *s, const char *reason)
+{
+    size_t n = 0;
+    struct diag_list *list;
+    assert_int_equal(diag_list_new(100, &list), E_OK);
+    assert_int_equal(pipeline_each_diag(&s->pipeline, diag_list_add, list), E_OK);
+    for (size_t i = 0; i < diag_list_n(list); i++) {
+        n += strcmp(diag_reason_name(diag_list_get(list, i)->reason), reason) == 0;
+    }
+    diag_list_free(list);
+    return n;
+}
+
+/* Whether it is not there, must not be read or is still on its way are three things. */
+static void nothing_is_said_of_a_secret_before_it_is_known(void **state)
+{
+    struct scene *s = *state;
+    make(s);
+    list_all(INGRESS("a", "a.test"));
+    tick(s);
+    fake_put(fake_reflector("/ingresses", ""), INGRESS_TLS("b", "b.test"));
+    step_until_generation(s, 2);
+    assert_int_equal(reason_n(s, "SecretNotFound"), 0);
+    fake_list(fake_reflector("/secrets", "cert"), NULL);
+    for (int i = 0; i < STEPS_MAX && reason_n(s, "SecretNotFound") == 0; i++) {
+        assert_int_equal(loop_step(s->loop, 2 * USEC_PER_MS), E_OK);
+    }
+    assert_int_equal(reason_n(s, "SecretNotFound"), 1);
+    unmake(s);
+    make(s);
+    list_all(INGRESS_TLS("a", "a.test"));
+    tick(s);
+    fake_sick(fake_reflector("/secrets", "cert"), 403, "forbidden");
+    tick(s);
+    assert_true(has_host(s, "a.test"));
+    assert_int_equal(reason_n(s, "SecretNotFound"), 1);
 }
 
 static void a_role_alone_is_enough(void **state)
@@ -297,9 +344,13 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_scene, close_scene)
     const struct CMUnitTest tests[] = {
-        TEST(the_first_generation_is_whole),   TEST(a_configuration_is_waited_for),
-        TEST(a_burst_is_one_generation),       TEST(secrets_in_use_are_followed),
-        TEST(a_role_alone_is_enough),          TEST(the_saved_snapshot_bridges_the_absence),
+        TEST(the_first_generation_is_whole),
+        TEST(a_configuration_is_waited_for),
+        TEST(a_burst_is_one_generation),
+        TEST(secrets_in_use_are_followed),
+        TEST(nothing_is_said_of_a_secret_before_it_is_known),
+        TEST(a_role_alone_is_enough),
+        TEST(the_saved_snapshot_bridges_the_absence),
         TEST(memory_may_run_out_at_the_start),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

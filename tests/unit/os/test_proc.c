@@ -9,10 +9,10 @@
 #include <cmocka.h>
 
 #include <sched.h>
-#include <sys/resource.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
