@@ -113,6 +113,9 @@ static void options_load(struct golden *g)
             g->options.node_name = value;
         } else if (str_eq(word, STR("hidden-classes"))) {
             g->are_classes_hidden = true;
+        } else if (str_eq(word, STR("default-ssl-certificate"))) {
+            assert_true(str_cut(value, '/', &g->options.default_certificate_namespace,
+                                &g->options.default_certificate));
         } else if (str_eq(word, STR("default-backend-service"))) {
             assert_true(
                 str_cut(value, '/', &g->options.default_namespace, &g->options.default_service));
