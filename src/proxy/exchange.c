@@ -485,29 +485,13 @@ static bool request_field(const void *arg, struct str name, struct str *ret_valu
     return http_field_find(r->fields, r->field_n, name, ret_value);
 }
 
-/* Every listener that Ingresses are served on uses one table; SNAP_GLOBAL says which. */
-static struct str table_of(const struct proxy *p, struct str listener)
-{
-    const struct snap_global *global = global_of(p);
-    if (global == NULL) {
-        return STR_EMPTY;
-    }
-    const struct snap_listener *listeners = snap_array_get(global, global->listeners);
-    for (uint32_t i = 0; i < global->listeners.n; i++) {
-        if (str_eq(snap_str_get(global, listeners[i].name), listener)) {
-            return snap_str_get(global, listeners[i].table);
-        }
-    }
-    return STR_EMPTY;
-}
-
 static bool exchange_match(struct exchange *x)
 {
     const struct http_request *r = &x->request;
     char scratch[HEAD_BYTES_MAX];
     struct route_query query;
-    if (route_query_prepare(table_of(x->proxy, r->peer->listener), r->method, r->authority,
-                            r->target, scratch, sizeof(scratch), &query) != E_OK) {
+    if (route_query_prepare(route_table(x->proxy->snapshot, r->peer->listener), r->method,
+                            r->authority, r->target, scratch, sizeof(scratch), &query) != E_OK) {
         exchange_answer(x, REASON_bad_request);
         return false;
     }

@@ -46,3 +46,19 @@ enum err route_query_prepare(struct str table, struct str method, struct str aut
     *ret = q;
     return E_OK;
 }
+
+struct str route_table(const struct snapshot *s, struct str listener)
+{
+    const struct snapshot_entry *e = snapshot_find(s, SNAP_GLOBAL, STR_EMPTY, hash_str(STR_EMPTY));
+    if (e == NULL) {
+        return STR_EMPTY;
+    }
+    const struct snap_global *global = (const struct snap_global *)(const void *)e->shard;
+    const struct snap_listener *listeners = snap_array_get(global, global->listeners);
+    for (uint32_t i = 0; i < global->listeners.n; i++) {
+        if (str_eq(snap_str_get(global, listeners[i].name), listener)) {
+            return snap_str_get(global, listeners[i].table);
+        }
+    }
+    return STR_EMPTY;
+}

@@ -15,3 +15,7 @@
 enum err route_query_prepare(struct str table, struct str method, struct str authority,
                              struct str target, char *scratch, size_t room,
                              struct route_query *ret);
+
+/* The route table of what comes on the listener of that name, as SNAP_GLOBAL says; empty when it
+ * says nothing. */
+struct str route_table(const struct snapshot *s, struct str listener);

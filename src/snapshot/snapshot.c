@@ -131,6 +131,9 @@ static void count_host(struct snapshot *s, const struct snap_shard *shard, int b
 {
     if (shard->kind == SNAP_HOST) {
         s->host_n[((const struct snap_host *)shard)->kind] += (uint32_t)by;
+    } else if (shard->kind == SNAP_TLS_HOST &&
+               ((const struct snap_tls_host *)shard)->passthrough.key.n > 0) {
+        s->passthrough_n += (uint32_t)by;
     }
 }
 
@@ -151,12 +154,14 @@ static void change_commit(struct snapshot *s, struct snapshot_segment *segment,
         entry_take(s, c->entry);
         return;
     }
-    c->entry->shard = shard;
-    c->entry->segment = snapshot_segment_ref(segment);
     if (c->old == NULL) {
         must(map_add(&s->shards, shard->key_hash, c->entry) == E_OK); /* plan_make() made room */
-        count_host(s, shard, 1);
+    } else {
+        count_host(s, c->entry->shard, -1);
     }
+    c->entry->shard = shard;
+    c->entry->segment = snapshot_segment_ref(segment);
+    count_host(s, shard, 1);
 }
 
 /* A whole state: after its shards are in, what is of another segment is gone. */

@@ -53,6 +53,7 @@ struct snapshot {
     struct map shards;                  /* of struct snapshot_entry */
     uint64_t generation;                /* 0 = nothing applied yet */
     uint32_t host_n[SNAP_HOST_ANY + 1]; /* live hosts of each enum snap_host_kind */
+    uint32_t passthrough_n;             /* live TLS hosts whose bytes go on as they are */
 };
 
 /* Stays where it is while its key lives; shard and segment change with every apply that holds the

@@ -218,6 +218,28 @@ static inline enum err make_service(struct buf *b, const char *namespace_name, c
     return snap_shard_end(b);
 }
 
+/* A finished shard of a TLS host; passthrough: key of the service that gets its bytes, or "". */
+static inline enum err make_tls_host(struct buf *b, const char *table, const char *pattern,
+                                     const char *passthrough)
+{
+    char key[600];
+    (void)snprintf(key, sizeof(key), "%s/%s", table, pattern);
+    struct str service = str_from_cstr(passthrough);
+    struct snap_tls_host h = {.kind = make_host_kind(str_from_cstr(pattern))};
+    snap_shard_begin(b, SNAP_TLS_HOST, sizeof(h), str_from_cstr(key));
+    h.table = snap_add_str(b, str_from_cstr(table));
+    h.host = snap_add_str(b, str_from_cstr(pattern));
+    h.authority.key = h.name_pattern = h.error_page = snap_add_str(b, STR_EMPTY);
+    h.passthrough.key = snap_add_str(b, service);
+    h.passthrough.hash = service.n == 0 ? 0 : hash_str(service);
+    h.certificates = snap_add_array(b, 0, sizeof(struct snap_named));
+    if (!b->bad) {
+        h.shard = *snap_at(b, 0, struct snap_shard);
+        *snap_at(b, 0, struct snap_tls_host) = h;
+    }
+    return snap_shard_end(b);
+}
+
 static inline enum err make_global(struct buf *b, const char *table)
 {
     struct snap_global g = {.settings = snap_settings_default};

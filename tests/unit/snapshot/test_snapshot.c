@@ -234,6 +234,50 @@ static void test_hosts_are_counted(void **state)
     piece_fini(&none);
 }
 
+/* A host may begin to pass through, or end it, under the same key. */
+static void test_passthrough_is_counted(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t base;
+        const char *of_a, *of_b; /* service, "" = terminated, "-" = deleted, NULL = not in it */
+        uint32_t want;
+    } steps[] = {
+        {0, "n/a/80", "",       1},
+        {1, NULL,     "n/b/80", 2},
+        {2, "n/c/80", NULL,     2}, /* to another one */
+        {3, "",       NULL,     1},
+        {4, "n/a/80", "-",      1},
+        {0, "n/a/80", NULL,     1}, /* the same, in a whole state */
+        {0, NULL,     "n/b/80", 1}, /* a is dropped */
+        {7, NULL,     "-",      0},
+    };
+    struct snapshot s;
+    struct piece pieces[sizeof(steps) / sizeof(*steps)];
+    snapshot_init(&s);
+    for (size_t i = 0; i < sizeof(steps) / sizeof(*steps); i++) {
+        const char *const services[] = {steps[i].of_a, steps[i].of_b};
+        const char *const keys[] = {"t/a", "t/b"};
+        for (size_t k = 0; k < 2; k++) {
+            if (services[k] != NULL && strcmp(services[k], "-") == 0) {
+                struct buf *b = make_next(&set);
+                snap_shard_deleted(b, SNAP_TLS_HOST, str_from_cstr(keys[k]));
+                assert_int_equal(snap_shard_end(b), E_OK);
+            } else if (services[k] != NULL) {
+                assert_int_equal(make_tls_host(make_next(&set), "t", keys[k] + 2, services[k]),
+                                 E_OK);
+            }
+        }
+        open_set(&pieces[i], steps[i].base, i + 1);
+        assert_int_equal(snapshot_apply(&s, pieces[i].segment, NULL, NULL), E_OK);
+        assert_int_equal(s.passthrough_n, steps[i].want);
+    }
+    snapshot_fini(&s);
+    for (size_t i = 0; i < sizeof(steps) / sizeof(*steps); i++) {
+        piece_fini(&pieces[i]);
+    }
+}
+
 /* Whichever allocation fails: the state is as it was, and the same segment works later. */
 static void test_no_memory(void **state)
 {
@@ -416,6 +460,7 @@ int main(void)
         cmocka_unit_test(test_empty_segments),
         cmocka_unit_test(test_entries_are_stable),
         cmocka_unit_test(test_hosts_are_counted),
+        cmocka_unit_test(test_passthrough_is_counted),
         cmocka_unit_test(test_no_memory),
         cmocka_unit_test(test_any_sequence),
     };
