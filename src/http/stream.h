@@ -108,14 +108,18 @@ struct http_conn {
     void *owner;
     struct list link, idle_link; /* the owner's */
     usec_t opened_at;            /* the owner's */
+    struct http_dialer *dialer;  /* the owner's: whose it is */
     uint32_t use_n;              /* the owner's */
     uint32_t stream_n, stream_max;
 };
 
-/* Opens connections in one protocol version. */
+/* Opens connections in one way of speaking to endpoints: protocol version, TLS, what else there is.
+ */
 struct http_dialer {
     /* Starts connecting; the outcome comes by events, never during the call. Errors: E_NOMEM,
      * E_LIMIT (descriptors), E_REFUSED (at once), E_SYS. */
     enum err (*dial)(struct http_dialer *d, const struct ip *ip, uint16_t port,
                      const struct http_conn_events *events, void *owner, struct http_conn **ret);
+    uint32_t conn_n; /* connections that still refer to it, kept by who implements dial: while there
+                        is one, the dialer must stay */
 };

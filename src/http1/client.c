@@ -90,7 +90,9 @@ static struct loop *conn_loop(const struct conn *c)
 
 static void conn_free(struct deferred *d)
 {
-    mem_free(container_of(d, struct conn, work));
+    struct conn *c = container_of(d, struct conn, work);
+    c->dialer->dialer.conn_n--;
+    mem_free(c);
 }
 
 /* Ends the connection without telling anybody. */
@@ -783,6 +785,7 @@ static enum err dialer_dial(struct http_dialer *base, const struct ip *ip, uint1
         return e;
     }
     c->dialer = d;
+    base->conn_n++;
     c->base = (struct http_conn){&conn_ops, events, owner, .stream_max = 1};
     c->state = CONNECTING;
     conn_wait(c, WAIT_CONNECT);

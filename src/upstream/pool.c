@@ -10,7 +10,8 @@
  * goes first beyond UPSTREAM_IDLE_MAX and when descriptors run out. A connection ends after
  * upstream-keepalive-requests requests, when it is idle in front of more than
  * upstream-keepalive-connections others, and when it is older than upstream-keepalive-time at the
- * moment it would be used again: so no request is ever cut by age. */
+ * moment it would be used again: so no request is ever cut by age. One that came from another
+ * dialer than the service has now gets no further request either. */
 #include "upstream/upstream_priv.h"
 
 static struct stats_page *stats_of(const struct upstream_endpoint *e)
@@ -26,9 +27,16 @@ static void busy_add(struct upstream_endpoint *e, struct http_conn *c)
     stats_add(&stats_of(e)->upstream_busy, 1);
 }
 
+/* Opened in the way in which the service is spoken to now; false too when there is no service. */
+static bool is_current(const struct upstream_endpoint *e, const struct http_conn *c)
+{
+    return e->service != NULL && e->service->dialer == c->dialer;
+}
+
 static bool has_room(const struct upstream_endpoint *e, const struct http_conn *c)
 {
-    return c->stream_n < c->stream_max && c->use_n < e->set->settings->upstream_keepalive_requests;
+    return c->stream_n < c->stream_max &&
+           c->use_n < e->set->settings->upstream_keepalive_requests && is_current(e, c);
 }
 
 /* Of a busy connection: whether it has room may have changed. */
@@ -151,7 +159,7 @@ static void on_free(struct http_conn *c)
         return;
     }
     busy_del(e, c);
-    if (e->service != NULL && limit == NULL) {
+    if (is_current(e, c) && limit == NULL) {
         idle_add(e, c);
         if (e->set->idle_n > UPSTREAM_IDLE_MAX) {
             stats_add(&stats_of(e)->limit_upstream_idle, 1);
@@ -257,13 +265,14 @@ static bool idle_shed(struct upstream_set *s)
 
 static enum err conn_dial(struct upstream_endpoint *e, usec_t now, struct http_conn **ret)
 {
-    struct http_dialer *d = e->set->dialer;
+    struct http_dialer *d = e->service->dialer;
     enum err err = d->dial(d, &e->ip, e->port, &conn_events, e, ret);
     if (err == E_LIMIT && idle_shed(e->set)) {
         err = d->dial(d, &e->ip, e->port, &conn_events, e, ret);
     }
     TRY(err);
     (*ret)->opened_at = now;
+    (*ret)->dialer = d;
     (*ret)->use_n = 0;
     conn_made(e);
     return E_OK;

@@ -108,6 +108,24 @@ static uint32_t endpoints_merge(struct service *service, const struct snap_servi
     return n;
 }
 
+/* Connections of another dialer than before get no further request: see pool.c. */
+static enum err service_set_dialer(struct service *service, const struct snap_service *shard)
+{
+    struct upstream_dialers *dialers = service->set->dialers;
+    struct http_dialer *old = service->dialer, *dialer = dialers->take(dialers, shard);
+    if (dialer == NULL) {
+        return E_NOMEM;
+    }
+    service->dialer = dialer;
+    for (uint32_t i = 0; old != dialer && i < service->endpoint_n; i++) {
+        pool_close_idle(service->endpoints[i]);
+    }
+    if (old != NULL) {
+        dialers->give(dialers, old);
+    }
+    return E_OK;
+}
+
 static enum err service_set_endpoints(struct service *service, const struct snap_service *shard)
 {
     uint32_t room = shard->endpoints.n > 0 ? shard->endpoints.n : 1;
@@ -126,12 +144,22 @@ static enum err service_set_endpoints(struct service *service, const struct snap
                                                         again, nobody else would */
 }
 
+static enum err service_set(struct service *service, const struct snap_service *shard)
+{
+    TRY(service_set_dialer(service, shard));
+    return service_set_endpoints(service, shard);
+}
+
 /* ---- life ---- */
 
 void service_free(struct service *service)
 {
+    struct upstream_dialers *dialers = service->set->dialers;
     for (uint32_t i = 0; i < service->endpoint_n; i++) {
         endpoint_leave(service->endpoints[i]);
+    }
+    if (service->dialer != NULL) {
+        dialers->give(dialers, service->dialer);
     }
     mem_free(service->endpoints);
     mem_free(service);
@@ -182,7 +210,7 @@ static enum err service_new(struct upstream_set *s, struct str key, uint64_t has
     if (service == NULL) {
         return E_NOMEM;
     }
-    enum err e = service_set_endpoints(service, (const struct snap_service *)entry->shard);
+    enum err e = service_set(service, (const struct snap_service *)entry->shard);
     if (e == E_OK) {
         e = map_add(&s->services, hash, service);
     }
@@ -212,7 +240,7 @@ void upstream_set_update(struct upstream_set *s, struct str key, const struct sn
     if (service == NULL) {
         return; /* nobody has asked for it yet */
     }
-    if (shard != NULL && service_set_endpoints(service, shard) == E_OK) {
+    if (shard != NULL && service_set(service, shard) == E_OK) {
         return;
     }
     if (shard != NULL) { /* better none than those that may be gone; the next request makes it anew

@@ -175,7 +175,7 @@ uint16_t upstream_endpoint_port(const struct upstream_endpoint *e)
 
 /* ---- the set ---- */
 
-enum err upstream_set_new(const struct snapshot *snapshot, struct http_dialer *dialer,
+enum err upstream_set_new(const struct snapshot *snapshot, struct upstream_dialers *dialers,
                           const struct snap_settings *settings, struct stats_page *stats,
                           struct stats_endpoint_table *shown, uint32_t seed,
                           struct upstream_set **ret)
@@ -185,7 +185,7 @@ enum err upstream_set_new(const struct snapshot *snapshot, struct http_dialer *d
         return E_NOMEM;
     }
     s->snapshot = snapshot;
-    s->dialer = dialer;
+    s->dialers = dialers;
     s->settings = settings;
     s->stats = stats;
     s->shown = shown;

@@ -3,8 +3,8 @@
  * they live across generations: a new generation changes the endpoints in place; connections,
  * latencies and ejections of endpoints that stay are kept; endpoints that left get no new request,
  * their idle connections are closed at once, busy ones when they are done. One set for each worker;
- * others see only figures (stats/endpoints.h). Knows no protocol version: connections come from a
- * struct http_dialer.
+ * others see only figures (stats/endpoints.h). Knows no protocol version: connections come from the
+ * struct http_dialer that each service is given.
  * Time is passed in (monotonic); the set never looks at a clock. */
 #pragma once
 
@@ -16,10 +16,20 @@
 struct upstream_set;
 struct upstream_endpoint;
 
+/* Who knows how endpoints are spoken to. */
+struct upstream_dialers {
+    /* A service is made, or its shard has changed: the dialer for its endpoints. While it is the
+     * same one as before, connections are kept. NULL: out of memory. */
+    struct http_dialer *(*take)(struct upstream_dialers *d, const struct snap_service *s);
+    /* For each take(), once: no further dial by this service. Connections that stand may live on.
+     */
+    void (*give)(struct upstream_dialers *d, struct http_dialer *dialer);
+};
+
 /* Borrows everything for the set's life; settings are those of now. shown: where others see the
  * state of endpoints. seed: where round robin begins and what chance begins with, so that workers
  * do not march in step. Errors: E_NOMEM. */
-enum err upstream_set_new(const struct snapshot *snapshot, struct http_dialer *dialer,
+enum err upstream_set_new(const struct snapshot *snapshot, struct upstream_dialers *dialers,
                           const struct snap_settings *settings, struct stats_page *stats,
                           struct stats_endpoint_table *shown, uint32_t seed,
                           struct upstream_set **ret);

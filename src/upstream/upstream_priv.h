@@ -54,6 +54,7 @@ struct service {
     struct upstream_set *set;
     struct str key; /* owned, behind the struct */
     uint64_t hash;
+    struct http_dialer *dialer;           /* taken; NULL: not yet */
     struct upstream_endpoint **endpoints; /* sorted as in the shard */
     struct upstream_endpoint **ready;     /* behind them; a heap when weighted or by connections */
     uint32_t endpoint_n, ready_n;
@@ -68,7 +69,7 @@ struct service {
 
 struct upstream_set {
     const struct snapshot *snapshot;
-    struct http_dialer *dialer;
+    struct upstream_dialers *dialers;
     const struct snap_settings *settings;
     struct stats_page *stats;
     struct stats_endpoint_table *shown;

@@ -4,7 +4,6 @@
 #include "worker/worker.h"
 
 #include "base/mem.h"
-#include "http1/client.h"
 #include "http2/server.h"
 #include "log/access.h"
 #include "log/log.h"
@@ -12,6 +11,7 @@
 #include "os/sandbox.h"
 #include "proxy/proxy.h"
 #include "worker/acceptor.h"
+#include "worker/dialers.h"
 #include "worker/intake.h"
 
 #include <signal.h>
@@ -36,7 +36,7 @@ struct worker {
     struct http2_context http2;
     struct http2_server server2;
     struct http1_heir heir; /* server hands connections over to server2 */
-    struct http1_dialer dialer;
+    struct dialers dialers;
     struct upstream_set *upstreams;
     struct series_table *series;
     struct stats_endpoint_table *endpoints;
@@ -199,9 +199,9 @@ static enum err worker_init(struct worker *w)
     TRY(access_log_init(&w->log, h->log_fd, (enum access_log_format)h->log_format));
     settings_take(w, &snap_settings_default);
     TRY(http1_context_init(&w->http1, w->loop, &w->settings, &w->budget));
-    http1_dialer_init(&w->dialer, &w->http1, w->stats);
+    dialers_init(&w->dialers, &w->http1, w->stats);
     TRY(stats_endpoint_table_new(stats_endpoint_region(w->area, h->index), &w->endpoints));
-    TRY(upstream_set_new(&w->snapshot, &w->dialer.dialer, &w->settings, w->stats, w->endpoints,
+    TRY(upstream_set_new(&w->snapshot, &w->dialers.upstream, &w->settings, w->stats, w->endpoints,
                          h->index, &w->upstreams));
     TRY(series_table_new(w->area, h->index, &w->series));
     w->proxy = (struct proxy){

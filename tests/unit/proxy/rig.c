@@ -25,6 +25,7 @@ struct rig {
     struct http1_context http1;
     struct http1_server server;
     struct http1_dialer dialer;
+    struct upstream_dialers dialers;
     struct upstream_set *upstreams;
     struct stats_endpoint_table *endpoints;
     struct proxy proxy;
@@ -204,6 +205,19 @@ void rig_set_endpoints(struct rig *r, int n)
     check(rig_apply_endpoints(r) == E_OK);
 }
 
+static struct http_dialer *dialers_take(struct upstream_dialers *d, const struct snap_service *s)
+{
+    struct rig *r = container_of(d, struct rig, dialers);
+    check(s->protocol == SNAP_HTTP1);
+    return &r->dialer.dialer;
+}
+
+static void dialers_give(struct upstream_dialers *d, struct http_dialer *dialer)
+{
+    struct rig *r = container_of(d, struct rig, dialers);
+    check(dialer == &r->dialer.dialer);
+}
+
 static struct stats_endpoint_region endpoint_region; /* emptied by each rig; large */
 
 struct rig *rig_new(void)
@@ -223,8 +237,9 @@ struct rig *rig_new(void)
           http1_context_init(&r->http1, r->loop, &r->settings, &r->budget) == E_OK);
     check(access_log_init(&r->log, -1, ACCESS_LOG_OFF) == E_OK);
     http1_dialer_init(&r->dialer, &r->http1, r->stats);
+    r->dialers = (struct upstream_dialers){dialers_take, dialers_give};
     check(stats_endpoint_table_new(&endpoint_region, &r->endpoints) == E_OK);
-    check(upstream_set_new(&r->snapshot, &r->dialer.dialer, &r->settings, r->stats, r->endpoints, 0,
+    check(upstream_set_new(&r->snapshot, &r->dialers, &r->settings, r->stats, r->endpoints, 0,
                            &r->upstreams) == E_OK);
     r->proxy = (struct proxy){
         .loop = r->loop,

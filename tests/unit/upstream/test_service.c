@@ -83,6 +83,72 @@ static void test_service_deleted(void **state)
     world_free(w);
 }
 
+/* The service is spoken to in another way: idle connections end at once, busy ones with what they
+ * have under way, and neither gets a further request. */
+static void test_other_dialer(void **state)
+{
+    (void)state;
+    struct world *w = world_new(SNAP_BALANCE_ROUND_ROBIN, 1);
+    w->stream_max = 2;
+    struct upstream_pick a = world_open(w), b = world_open(w), busy = world_open(w), pick;
+    world_answer(w, &a, 1);
+    world_answer(w, &b, 1);
+    assert_int_equal(w->conn_n, 2);
+    w->dialer = 1;
+    w->weight[0] = 2; /* something has changed */
+    world_publish(w, 1);
+    assert_int_equal(w->conn_n, 1);
+    assert_int_equal(w->dialers[0].base.conn_n, 1);
+    assert_int_equal(w->dialers[0].taken_n, 0);
+    pick = world_open(w); /* the busy one has room, but speaks as before */
+    assert_false(pick.is_reused);
+    assert_int_equal(w->dialers[1].base.conn_n, 1);
+    world_answer(w, &busy, 1);
+    assert_int_equal(w->dialers[0].base.conn_n, 0);
+    world_answer(w, &pick, 1);
+    pick = world_open(w);
+    assert_true(pick.is_reused);
+    world_answer(w, &pick, 1);
+    world_free(w);
+}
+
+/* Other endpoints, the same way to speak: connections are kept. */
+static void test_same_dialer(void **state)
+{
+    (void)state;
+    struct world *w = world_new(SNAP_BALANCE_ROUND_ROBIN, 1);
+    struct upstream_pick pick = world_open(w);
+    world_answer(w, &pick, 1);
+    world_publish(w, 2);
+    world_publish(w, 1);
+    assert_int_equal(w->dialers[0].taken_n, 1);
+    pick = world_open(w);
+    assert_true(pick.is_reused);
+    world_answer(w, &pick, 1);
+    world_free(w);
+}
+
+/* None to be had: the service serves nobody until the next request makes it anew. */
+static void test_no_dialer(void **state)
+{
+    (void)state;
+    struct upstream_pick pick;
+    struct world *w = world_new(SNAP_BALANCE_ROUND_ROBIN, 1);
+    pick = world_open(w);
+    world_answer(w, &pick, 1);
+    w->is_dialer_refused = true;
+    w->weight[0] = 2;
+    world_publish(w, 1);
+    assert_int_equal(w->conn_n, 0);
+    assert_int_equal(w->dialers[0].taken_n, 0);
+    assert_int_equal(stats_get(&w->stats->limit_memory), 1);
+    assert_int_equal(world_try(w, NULL, false, &pick), E_NOMEM);
+    w->is_dialer_refused = false;
+    pick = world_open(w);
+    world_answer(w, &pick, 1);
+    world_free(w);
+}
+
 /* Endpoints that came and went leave nothing behind. */
 static void test_generations_do_not_pile_up(void **state)
 {
@@ -228,6 +294,7 @@ static void play_change(struct play *p)
         w->dial_err[i] = chance(p, 8) == 0 ? E_REFUSED : chance(p, 30) == 0 ? E_LIMIT : E_OK;
     }
     w->balance = (uint8_t)chance(p, 3);
+    w->dialer = (uint8_t)chance(p, WORLD_DIALERS);
     world_publish(w, ENDPOINTS);
 }
 
@@ -278,6 +345,9 @@ int main(void)
         cmocka_unit_test(test_leaving),
         cmocka_unit_test(test_leaves_and_comes_back),
         cmocka_unit_test(test_service_deleted),
+        cmocka_unit_test(test_other_dialer),
+        cmocka_unit_test(test_same_dialer),
+        cmocka_unit_test(test_no_dialer),
         cmocka_unit_test(test_generations_do_not_pile_up),
         cmocka_unit_test(test_no_memory_at_start),
         cmocka_unit_test(test_no_memory_does_not_pile_up),

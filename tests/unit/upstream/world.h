@@ -1,5 +1,5 @@
-/* A set of upstreams without sockets: one service "n/s/80", endpoint i is 10.0.x.y port 1000 + i, a
- * dialer whose connections exist at once, and a clock that the test turns. The test is the
+/* A set of upstreams without sockets: one service "n/s/80", endpoint i is 10.0.x.y port 1000 + i,
+ * dialers whose connections exist at once, and a clock that the test turns. The test is the
  * exchange: it opens, reports, releases. */
 #pragma once
 
@@ -18,7 +18,7 @@
 #include "snapshot/write.h"
 #include "upstream/upstream.h"
 
-enum { WORLD_ENDPOINTS_MAX = 1024 };
+enum { WORLD_ENDPOINTS_MAX = 1024, WORLD_DIALERS = 2 };
 
 static struct stats_endpoint_region world_region; /* of the world at hand; large */
 
@@ -32,8 +32,15 @@ struct world_conn {
     struct world_conn *next; /* unused ones */
 };
 
+struct world_dialer {
+    struct http_dialer base; /* first */
+    struct world *world;
+    uint32_t taken_n; /* by services */
+};
+
 struct world {
-    struct http_dialer dialer; /* first */
+    struct upstream_dialers upstream; /* first */
+    struct world_dialer dialers[WORLD_DIALERS];
     struct stats_page *stats;
     struct snapshot snapshot;
     struct upstream_set *set;
@@ -46,6 +53,8 @@ struct world {
     uint32_t weight[WORLD_ENDPOINTS_MAX];
     bool is_left_out[WORLD_ENDPOINTS_MAX];
     uint8_t balance;
+    uint8_t dialer;                  /* which one a service takes */
+    bool is_dialer_refused;          /* it takes none */
     uint32_t stream_max;             /* of a connection; 0 = 1 */
     uint32_t conn_max;               /* one more is E_LIMIT; 0 = any number */
     void (*on_cut)(struct world *w); /* the set closes a busy connection; NULL = nobody cares */
@@ -81,6 +90,7 @@ static inline void world_conn_gone(struct world_conn *c)
     struct world *w = c->stream.owner;
     assert_true(c->is_open);
     c->is_open = false;
+    c->base.dialer->conn_n--;
     c->next = w->unused;
     w->unused = c;
     w->open_n[c->endpoint]--;
@@ -106,8 +116,9 @@ static inline enum err world_dial(struct http_dialer *d, const struct ip *ip, ui
                                   const struct http_conn_events *events, void *owner,
                                   struct http_conn **ret)
 {
-    struct world *w = (struct world *)d;
+    struct world *w = ((struct world_dialer *)d)->world;
     uint32_t i = (uint32_t)(port - 1000);
+    assert_true(((struct world_dialer *)d)->taken_n > 0);
     assert_int_equal(ip->family, 4);
     w->dial_n[i]++;
     if (w->dial_err[i] != E_OK) {
@@ -129,8 +140,27 @@ static inline enum err world_dial(struct http_dialer *d, const struct ip *ip, ui
     c->stream.owner = w;
     w->open_n[i]++;
     w->conn_n++;
+    d->conn_n++;
     *ret = &c->base;
     return E_OK;
+}
+
+static inline struct http_dialer *world_take(struct upstream_dialers *d,
+                                             const struct snap_service *s)
+{
+    struct world *w = (struct world *)d;
+    assert_int_equal(s->protocol, SNAP_HTTP1);
+    if (w->is_dialer_refused) {
+        return NULL;
+    }
+    w->dialers[w->dialer].taken_n++;
+    return &w->dialers[w->dialer].base;
+}
+
+static inline void world_give(struct upstream_dialers *d, struct http_dialer *dialer)
+{
+    (void)d;
+    assert_true(((struct world_dialer *)dialer)->taken_n-- > 0);
 }
 
 /* ---- the snapshot ---- */
@@ -196,14 +226,17 @@ static inline void world_publish(struct world *w, uint32_t n)
 
 static inline enum err world_set_new(struct world *w, uint32_t seed, struct upstream_set **ret)
 {
-    return upstream_set_new(&w->snapshot, &w->dialer, &snap_settings_default, w->stats, w->shown,
+    return upstream_set_new(&w->snapshot, &w->upstream, &snap_settings_default, w->stats, w->shown,
                             seed, ret);
 }
 
 static inline struct world *world_new_with(uint8_t balance, const uint32_t *weights, uint32_t n)
 {
     struct world *w = calloc(1, sizeof(*w));
-    w->dialer.dial = world_dial;
+    w->upstream = (struct upstream_dialers){world_take, world_give};
+    for (size_t i = 0; i < WORLD_DIALERS; i++) {
+        w->dialers[i] = (struct world_dialer){{world_dial}, w};
+    }
     w->balance = balance;
     w->now = 1000 * USEC_PER_SEC;
     for (uint32_t i = 0; weights != NULL && i < n; i++) {
@@ -236,6 +269,10 @@ static inline void world_free(struct world *w)
     }
     stats_endpoint_table_free(w->shown);
     assert_int_equal(w->conn_n, 0);
+    for (size_t i = 0; i < WORLD_DIALERS; i++) {
+        assert_int_equal(w->dialers[i].base.conn_n, 0);
+        assert_int_equal(w->dialers[i].taken_n, 0);
+    }
     assert_int_equal(stats_get(&w->stats->upstream_idle), 0);
     assert_int_equal(stats_get(&w->stats->upstream_busy), 0);
     assert_int_equal(stats_get(&w->stats->upstream_ejected), 0);
