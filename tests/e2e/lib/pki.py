@@ -1,13 +1,10 @@
-"""Certificates and keys of a cluster, made on the fly by openssl."""
+"""Certificates and keys of a cluster, as files."""
 import os
-import subprocess
 
 import yaml
+from cryptography.hazmat.primitives import serialization
 
-
-def openssl(*arguments):
-    done = subprocess.run(["openssl", *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"openssl {arguments}: {done.stderr}"
+from lib import pki
 
 
 class Authority:
@@ -16,36 +13,26 @@ class Authority:
     def __init__(self, directory, name="ca"):
         self.directory = directory
         os.makedirs(directory, exist_ok=True)
-        self.certificate, self.key = self.path(f"{name}.crt"), self.path(f"{name}.key")
-        self._request(name, f"/CN={name}", "basicConstraints=critical,CA:TRUE",
-                      "keyUsage=critical,keyCertSign,cRLSign")
+        self._authority = pki.Authority(name)
+        self.certificate, self.key = self._authority.write(directory, name)
 
     def path(self, name):
         return os.path.join(self.directory, name)
 
-    def _request(self, name, subject, *extensions, signed_by=()):
-        added = [word for text in extensions for word in ("-addext", text)]
-        openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-                "-days", "30", "-subj", subject, "-keyout", self.path(f"{name}.key"),
-                "-out", self.path(f"{name}.crt"), *added, *signed_by)
-        return self.path(f"{name}.crt"), self.path(f"{name}.key")
-
     def sign(self, name, user, *groups, addresses=(), names=()):
         """Returns the files of certificate and key."""
-        subject = "".join(f"/O={group}" for group in groups) + f"/CN={user}"
-        alternatives = ",".join([*(f"IP:{a}" for a in addresses), *(f"DNS:{n}" for n in names)])
-        extensions = ["basicConstraints=critical,CA:FALSE",
-                      "extendedKeyUsage=serverAuth,clientAuth"]
-        if alternatives:
-            extensions.append(f"subjectAltName={alternatives}")
-        return self._request(name, subject, *extensions,
-                             signed_by=["-CA", self.certificate, "-CAkey", self.key])
+        return self._authority.issue(*addresses, *names, common_name=user,
+                                     organizations=groups).write(self.directory, name)
 
 
 def make_signing_key(path):
     """For service account tokens: PATH.key and PATH.pub."""
-    openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", f"{path}.key")
-    openssl("ec", "-in", f"{path}.key", "-pubout", "-out", f"{path}.pub")
+    key = pki.make_key()
+    with open(f"{path}.key", "w", encoding="ascii") as file:
+        file.write(pki.key_text(key))
+    with open(f"{path}.pub", "wb") as file:
+        file.write(key.public_key().public_bytes(serialization.Encoding.PEM,
+                                                 serialization.PublicFormat.SubjectPublicKeyInfo))
 
 
 def write_kubeconfig(path, server, authority, user, namespace="default"):
