@@ -15,6 +15,7 @@ static enum err plain_receive(struct transport *t, void *p, size_t room, size_t 
         return E_OK;
     }
     if (n == 0) {
+        t->is_at_end = true;
         return E_CLOSED;
     }
     /* A reset is not an end: a body that ends with the connection would pass for whole. */

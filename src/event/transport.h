@@ -2,6 +2,7 @@
  * with the same contract, so the protocols above never know. */
 #pragma once
 
+#include "base/reason.h"
 #include "event/loop.h"
 
 #include <sys/uio.h>
@@ -20,6 +21,10 @@ struct transport_ops {
     /* Bytes that the peer has acknowledged since the connection began, one more for the handshake
      * when we connected: it only grows; 0 where that cannot be known. A system call. */
     uint64_t (*taken)(struct transport *t);
+    /* After a failure: REASON_none, or that the handshake failed and what was wrong with it, in
+     * words (a static text); then the peer has processed nothing of what was sent, even when it
+     * told so behind the handshake. NULL: there is none that could fail. */
+    enum reason (*why)(const struct transport *t, const char **ret_text);
     /* No more bytes from us; reading goes on. */
     void (*finish)(struct transport *t);
     /* t has just been moved: events of its socket go to the result, which passes them on to
@@ -34,8 +39,13 @@ struct transport {
     struct loop *loop;
     uint64_t sent_n; /* bytes given to the kernel since the connection began */
     const struct transport_ops *ops;
-    void *own;    /* what the ops keep; NULL for plain TCP */
-    bool is_open; /* false: shaking hands, inside receive(); the owner's timeout ends that */
+    void *own; /* what the ops keep; NULL for plain TCP */
+    /* false: shaking hands. That happens inside receive(), whichever side speaks first: a client
+     * gets EPOLLIN with the first EPOLLOUT of its socket, once that is connected, so that its owner
+     * calls receive(), which sends the first flight. The owner looks at this after each receive():
+     * the one that completes the handshake may give E_AGAIN or bytes. Its timeout ends the wait. */
+    bool is_open;
+    bool is_at_end; /* receive() has met the end of the socket, in good order as TCP sees it */
 };
 
 extern const struct transport_ops transport_plain_ops;

@@ -35,13 +35,21 @@ enum err tls_library_start(void)
     return CRYPTO_set_mem_functions(on_alloc, on_resize, on_free) == 1 ? E_OK : E_REFUSED;
 }
 
+enum err tls_errors_take_as(enum err e, unsigned long *ret_code)
+{
+    unsigned long code, first = 0;
+    while ((code = ERR_get_error()) != 0) {
+        e = ERR_GET_REASON(code) == ERR_R_MALLOC_FAILURE ? E_NOMEM : e;
+        first = first == 0 && ERR_GET_LIB(code) == ERR_LIB_SSL ? code : first;
+    }
+    *ret_code = first;
+    return e;
+}
+
 enum err tls_errors_take(enum err e)
 {
     unsigned long code;
-    while ((code = ERR_get_error()) != 0) {
-        e = ERR_GET_REASON(code) == ERR_R_MALLOC_FAILURE ? E_NOMEM : e;
-    }
-    return e;
+    return tls_errors_take_as(e, &code);
 }
 
 int tls_no_passphrase(char *p, int room, int is_writing, void *was_asked)

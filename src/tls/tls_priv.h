@@ -1,6 +1,8 @@
 /* tls/tls_priv.h: what the files of tls/ share: OpenSSL's types stay behind this header. */
 #pragma once
 
+#include "base/reason.h"
+#include "event/transport.h"
 #include "tls/certificate.h"
 #include "tls/context.h"
 
@@ -18,8 +20,66 @@ struct tls_context {
     SSL_CTX *ssl;
 };
 
+/* ---- one connection: transport.c ---- */
+
+struct tls_conn;
+
+/* What the two sides do differently. begin, broken and closing may be NULL. */
+struct tls_side {
+    bool speaks_first;                      /* a client */
+    enum err (*begin)(struct tls_conn *c);  /* the socket stands, nothing was said yet */
+    enum err (*shaken)(struct tls_conn *c); /* the handshake is complete; an error breaks c */
+    void (*broken)(struct tls_conn *c);     /* c->fault and c->trouble say how */
+    void (*closing)(struct tls_conn *c);    /* c is about to be freed */
+};
+
+/* Why a handshake failed. */
+struct tls_trouble {
+    enum reason reason; /* REASON_none: it did not */
+    const char *text;   /* static */
+};
+
+struct tls_conn { /* first in the side's own struct, which is freed with it */
+    struct tls_shared *shared;
+    const struct tls_side *side;
+    struct transport *transport;
+    SSL *ssl;
+    watch_fn *on_event;    /* the owner's */
+    struct deferred again; /* an event that the socket will not bring */
+    struct str in;         /* received, not taken by OpenSSL; in the shared buffer or in rest */
+    struct buf rest;       /* what was left over; empty most of the time */
+    size_t room, got;      /* of the receive() that is on: left, and filled already */
+    size_t budget;         /* bytes it may still take from the socket */
+    uint32_t again_events;
+    uint32_t news_n;          /* messages of TLS itself since the last byte for the owner */
+    bool has_begun;           /* the socket stands */
+    bool is_shaken;           /* the handshake is complete */
+    bool has_received;        /* some byte came for the owner */
+    bool is_short;            /* the last recv() gave less than it could: no bytes are left */
+    bool receive_wants_write; /* events that must be seen as the other kind */
+    bool send_wants_read;
+    bool wants_finish; /* close_notify did not fit */
+    bool has_more;     /* to be sent right after this record */
+    enum err fault;    /* that ended it; E_OK: none */
+    struct tls_trouble trouble;
+};
+
+/* Opens t over fd by c, a cleared struct but for shared and side. Takes fd and c (from
+ * mem_calloc()), also on failure. Errors: E_NOMEM, E_SYS. */
+enum err tls_conn_open(struct tls_conn *c, SSL_CTX *context, struct transport *t, struct loop *loop,
+                       int fd, watch_fn *on_event);
+
+/* ---- trouble.c ---- */
+
+/* What it means that c broke, code being the first of OpenSSL's errors (0: none). */
+struct tls_trouble tls_trouble_find(const struct tls_conn *c, unsigned long code);
+
+/* ---- library.c ---- */
+
 /* Empties OpenSSL's queue of errors, which is one for the process: a stale one would be taken for
  * the cause of the next failure. E_NOMEM when memory was the cause, else e. */
 enum err tls_errors_take(enum err e);
+/* The same; *ret_code is the first error of its SSL library, 0 when there is none. */
+enum err tls_errors_take_as(enum err e, unsigned long *ret_code);
 /* PEM without asking anybody for a passphrase: a pem_password_cb. */
 int tls_no_passphrase(char *p, int room, int is_writing, void *was_asked);

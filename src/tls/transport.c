@@ -1,6 +1,6 @@
-/* An SSL between a socket and its owner.
+/* An SSL between a socket and its owner, whichever side of TLS it is.
  *
- * bio_read() is the only place that reads the socket: a large piece into the server's shared
+ * bio_read() is the only place that reads the socket: a large piece into the loop's shared
  * buffer, of which OpenSSL then takes five bytes here and a record there. A short recv() has
  * emptied the socket, so OpenSSL is told to wait without a second call; edge-triggered epoll tells
  * when there is more. bio_write() sends each record as it is made; what the kernel does not take
@@ -23,26 +23,7 @@
 
 enum { PLAIN_RECORD_BYTES = 1 << 14 };
 
-struct conn {
-    struct transport *transport;
-    struct tls_server *server;
-    SSL *ssl;
-    watch_fn *on_event;    /* the owner's */
-    struct deferred again; /* an event that the socket will not bring */
-    struct str in;         /* received, not taken by OpenSSL; in the shared buffer or in rest */
-    struct buf rest;       /* what was left over; empty most of the time */
-    size_t room, got;      /* of the receive() that is on: left, and filled already */
-    size_t budget;         /* bytes it may still take from the socket */
-    uint32_t again_events;
-    bool is_short;            /* the last recv() gave less than it could: no bytes are left */
-    bool receive_wants_write; /* events that must be seen as the other kind */
-    bool send_wants_read;
-    bool wants_finish; /* close_notify did not fit */
-    enum err fault;    /* that ended it; E_OK: none */
-    bool has_more;     /* to be sent right after this record */
-};
-
-static struct conn *conn_of(const struct transport *t)
+static struct tls_conn *conn_of(const struct transport *t)
 {
     return t->own;
 }
@@ -50,7 +31,7 @@ static struct conn *conn_of(const struct transport *t)
 /* ---- the socket, as OpenSSL sees it ---- */
 
 /* Enough to fill what the caller has room for, once records are unpacked; at least a record. */
-static size_t receive_size(const struct conn *c)
+static size_t receive_size(const struct tls_conn *c)
 {
     size_t n =
         c->room > 2 * TLS_RECORD_BYTES_MAX ? c->room - TLS_RECORD_BYTES_MAX : TLS_RECORD_BYTES_MAX;
@@ -59,7 +40,7 @@ static size_t receive_size(const struct conn *c)
 }
 
 /* > 0: there is something in c->in; 0: the end; < 0: failed or E_AGAIN. */
-static ssize_t socket_receive(struct conn *c)
+static ssize_t socket_receive(struct tls_conn *c)
 {
     size_t room = receive_size(c);
     /* Without anything for the owner it must be asked all the same: an end may stand there, whose
@@ -68,19 +49,23 @@ static ssize_t socket_receive(struct conn *c)
         errno = EAGAIN;
         return -1;
     }
-    ssize_t n = recv(c->transport->watch.fd, c->server->bytes, room, 0);
+    ssize_t n = recv(c->transport->watch.fd, c->shared->bytes, room, 0);
     c->is_short = n > 0 && (size_t)n < room;
+    c->transport->is_at_end = c->transport->is_at_end || n == 0;
     if (n > 0) {
         c->budget -= (size_t)n;
-        c->in = str_make(c->server->bytes, (size_t)n);
+        c->in = str_make(c->shared->bytes, (size_t)n);
     }
     return n;
 }
 
 static int bio_read(BIO *bio, char *p, int room)
 {
-    struct conn *c = BIO_get_data(bio);
+    struct tls_conn *c = BIO_get_data(bio);
     BIO_clear_retry_flags(bio);
+    if (c->news_n > TLS_NEWS_MAX) { /* RFC 8446 section 4.6 sets no limit to them */
+        return -1;
+    }
     if (c->in.n == 0) {
         buf_reset(&c->rest); /* used up, if there was any */
         ssize_t n = socket_receive(c);
@@ -99,7 +84,7 @@ static int bio_read(BIO *bio, char *p, int room)
 
 static int bio_write(BIO *bio, const char *p, int n)
 {
-    struct conn *c = BIO_get_data(bio);
+    struct tls_conn *c = BIO_get_data(bio);
     int flags = MSG_NOSIGNAL | (c->has_more ? MSG_MORE : 0);
     ssize_t sent = send(c->transport->watch.fd, p, (size_t)n, flags);
     BIO_clear_retry_flags(bio);
@@ -133,8 +118,22 @@ static BIO_METHOD *bio_method_new(void)
 
 /* ---- failures ---- */
 
+/* The end of the connection, as far as TLS is concerned. */
+static enum err conn_break(struct tls_conn *c, enum err e)
+{
+    unsigned long code;
+    c->fault = tls_errors_take_as(e, &code);
+    if (c->fault != E_NOMEM) {
+        c->trouble = tls_trouble_find(c, code);
+    }
+    if (c->side->broken != NULL) {
+        c->side->broken(c);
+    }
+    return c->fault;
+}
+
 /* After a call of OpenSSL's that gave ret. */
-static enum err conn_fault(struct conn *c, int ret, bool is_send)
+static enum err conn_fault(struct tls_conn *c, int ret, bool is_send)
 {
     int saved = errno;
     switch (SSL_get_error(c->ssl, ret)) {
@@ -145,14 +144,13 @@ static enum err conn_fault(struct conn *c, int ret, bool is_send)
         c->receive_wants_write = c->receive_wants_write || !is_send;
         return E_AGAIN;
     case SSL_ERROR_ZERO_RETURN:
-        return E_CLOSED;
+        return c->is_shaken ? E_CLOSED : conn_break(c, E_PROTO);
     case SSL_ERROR_SYSCALL: /* the socket's, or an end without close_notify */
-        c->fault = tls_errors_take(E_SYS);
+        (void)conn_break(c, c->news_n > TLS_NEWS_MAX ? E_PROTO : E_SYS);
         errno = saved;
         return is_send && (saved == EPIPE || saved == ECONNRESET) ? E_CLOSED : c->fault;
     default:
-        c->fault = tls_errors_take(E_PROTO);
-        return c->fault;
+        return conn_break(c, E_PROTO);
     }
 }
 
@@ -166,15 +164,36 @@ static void errors_clear(void)
 
 /* ---- events ---- */
 
-static void finish_try(struct conn *c);
+static void finish_try(struct tls_conn *c);
+
+static void on_info(const SSL *ssl, int where, int ret)
+{
+    struct tls_conn *c = SSL_get_app_data(ssl);
+    (void)ret;
+    c->is_shaken = c->is_shaken || (where & SSL_CB_HANDSHAKE_DONE) != 0;
+}
+
+/* Messages that carry nothing for the owner: tickets, new keys, wishes to renegotiate, alerts. */
+static void on_message(int is_sent, int version, int type, const void *p, size_t n, SSL *ssl,
+                       void *arg)
+{
+    struct tls_conn *c = arg;
+    (void)version;
+    (void)p;
+    (void)n;
+    (void)ssl;
+    if (c->is_shaken && is_sent == 0 && (type == SSL3_RT_HANDSHAKE || type == SSL3_RT_ALERT)) {
+        c->news_n++;
+    }
+}
 
 static void on_again(struct deferred *d)
 {
-    struct conn *c = container_of(d, struct conn, again);
+    struct tls_conn *c = container_of(d, struct tls_conn, again);
     c->on_event(&c->transport->watch, c->again_events);
 }
 
-static void conn_again(struct conn *c, uint32_t events)
+static void conn_again(struct tls_conn *c, uint32_t events)
 {
     c->again_events = events;
     loop_defer(c->transport->loop, &c->again, on_again);
@@ -183,7 +202,7 @@ static void conn_again(struct conn *c, uint32_t events)
 static void on_socket(struct watch *w, uint32_t events)
 {
     struct transport *t = container_of(w, struct transport, watch);
-    struct conn *c = conn_of(t);
+    struct tls_conn *c = conn_of(t);
     if ((events & EPOLLOUT) != 0 && c->receive_wants_write) {
         c->receive_wants_write = false;
         events |= EPOLLIN;
@@ -201,12 +220,12 @@ static void on_socket(struct watch *w, uint32_t events)
 /* ---- receiving ---- */
 
 /* True when SSL_read() could only learn that there is nothing. */
-static bool is_spent(const struct conn *c)
+static bool is_spent(const struct tls_conn *c)
 {
     return c->is_short && c->in.n == 0 && SSL_has_pending(c->ssl) == 0;
 }
 
-static enum err read_some(struct conn *c, char *p, size_t room, size_t *ret_n)
+static enum err read_some(struct tls_conn *c, char *p, size_t room, size_t *ret_n)
 {
     size_t n = 0, piece;
     enum err e = E_OK;
@@ -216,6 +235,8 @@ static enum err read_some(struct conn *c, char *p, size_t room, size_t *ret_n)
         int ok = SSL_read_ex(c->ssl, p + n, room - n, &piece);
         if (ok == 1) {
             n += piece;
+            c->news_n = 0;
+            c->has_received = true;
         } else {
             e = conn_fault(c, ok, false);
         }
@@ -225,7 +246,7 @@ static enum err read_some(struct conn *c, char *p, size_t room, size_t *ret_n)
 }
 
 /* What OpenSSL has not taken moves out of the shared buffer. */
-static enum err rest_keep(struct conn *c)
+static enum err rest_keep(struct tls_conn *c)
 {
     if (c->rest.n > 0) { /* in is its end */
         buf_drop(&c->rest, c->rest.n - c->in.n);
@@ -233,8 +254,7 @@ static enum err rest_keep(struct conn *c)
         buf_add_str(&c->rest, c->in);
     }
     if (c->rest.bad) {
-        c->fault = E_NOMEM;
-        return E_NOMEM;
+        return conn_break(c, E_NOMEM);
     }
     if (c->rest.n == 0 && c->rest.p != NULL) {
         buf_fini(&c->rest);
@@ -243,30 +263,46 @@ static enum err rest_keep(struct conn *c)
     return E_OK;
 }
 
-static void note_open(struct conn *c)
+static enum err note_open(struct tls_conn *c)
 {
     struct transport *t = c->transport;
-    if (!t->is_open && SSL_is_init_finished(c->ssl)) {
-        t->is_open = true;
-        c->server->shaken++;
+    if (t->is_open || !SSL_is_init_finished(c->ssl)) {
+        return E_OK;
     }
+    enum err e = c->side->shaken(c);
+    if (e != E_OK) {
+        return conn_break(c, e);
+    }
+    t->is_open = true;
+    return E_OK;
+}
+
+/* The socket stands. */
+static enum err conn_begin(struct tls_conn *c)
+{
+    if (c->has_begun) {
+        return E_OK;
+    }
+    c->has_begun = true;
+    return c->side->begin == NULL ? E_OK : c->side->begin(c);
 }
 
 static enum err tls_receive(struct transport *t, void *p, size_t room, size_t *ret_n)
 {
-    struct conn *c = conn_of(t);
+    struct tls_conn *c = conn_of(t);
     size_t n;
     if (c->fault != E_OK) {
         errno = ECONNRESET; /* told before, or together with the last bytes */
         return c->fault;
     }
     errors_clear();
+    TRY(conn_begin(c));
     c->is_short = false;
     c->budget = TLS_RECEIVE_BUDGET;
     c->in = buf_str(&c->rest);
     enum err e = read_some(c, p, room, &n);
     TRY(rest_keep(c));
-    note_open(c);
+    TRY(note_open(c));
     if (n == 0) {
         if (e == E_AGAIN && c->budget == 0) {
             conn_again(c, EPOLLIN); /* bytes that carry nothing: let others have their turn */
@@ -284,7 +320,7 @@ static enum err tls_receive(struct transport *t, void *p, size_t room, size_t *r
 /* ---- sending ---- */
 
 /* The next record's bytes, from the parts behind sent: as they lie there, or put together. */
-static struct str next_record(const struct conn *c, const struct iovec *parts, int part_n,
+static struct str next_record(const struct tls_conn *c, const struct iovec *parts, int part_n,
                               size_t sent)
 {
     size_t n = 0;
@@ -296,15 +332,15 @@ static struct str next_record(const struct conn *c, const struct iovec *parts, i
             return str_first(part, PLAIN_RECORD_BYTES);
         }
         part = str_first(part, PLAIN_RECORD_BYTES - n);
-        mem_copy(c->server->bytes + n, part.p, part.n);
+        mem_copy(c->shared->bytes + n, part.p, part.n);
         n += part.n;
     }
-    return str_make(c->server->bytes, n);
+    return str_make(c->shared->bytes, n);
 }
 
 static enum err tls_send(struct transport *t, struct iovec *parts, int part_n, size_t *ret_n)
 {
-    struct conn *c = conn_of(t);
+    struct tls_conn *c = conn_of(t);
     size_t sent = 0, total = 0, n;
     enum err e = E_OK;
     if (c->fault != E_OK) {
@@ -334,7 +370,7 @@ static enum err tls_send(struct transport *t, struct iovec *parts, int part_n, s
 /* ---- the end ---- */
 
 /* RFC 8446 section 6.1: close_notify says that nothing is missing. */
-static bool notify_try(struct conn *c)
+static bool notify_try(struct tls_conn *c)
 {
     if (c->fault != E_OK || !c->transport->is_open) {
         return true; /* there is nobody to tell */
@@ -346,7 +382,7 @@ static bool notify_try(struct conn *c)
     return !is_blocked;
 }
 
-static void finish_try(struct conn *c)
+static void finish_try(struct tls_conn *c)
 {
     c->wants_finish = !notify_try(c);
     if (!c->wants_finish) {
@@ -364,16 +400,28 @@ static uint64_t tls_taken(struct transport *t)
     return transport_plain_ops.taken(t);
 }
 
+static enum reason tls_why(const struct transport *t, const char **ret_text)
+{
+    const struct tls_conn *c = conn_of(t);
+    if (c->trouble.reason != REASON_none) {
+        *ret_text = c->trouble.text;
+    }
+    return c->trouble.reason;
+}
+
 static watch_fn *tls_adopt(struct transport *t, watch_fn *on_event)
 {
-    struct conn *c = conn_of(t);
+    struct tls_conn *c = conn_of(t);
     c->transport = t;
     c->on_event = on_event;
     return on_socket;
 }
 
-static void conn_free(struct conn *c)
+static void conn_free(struct tls_conn *c)
 {
+    if (c->side->closing != NULL) {
+        c->side->closing(c);
+    }
     loop_undefer(&c->again);
     SSL_free(c->ssl);
     buf_fini(&c->rest);
@@ -382,7 +430,7 @@ static void conn_free(struct conn *c)
 
 static void tls_close(struct transport *t, bool has_reset)
 {
-    struct conn *c = conn_of(t);
+    struct tls_conn *c = conn_of(t);
     if (c != NULL) {
         if (!has_reset && (SSL_get_shutdown(c->ssl) & SSL_SENT_SHUTDOWN) == 0) {
             (void)notify_try(c); /* no second try: nobody waits for it */
@@ -397,6 +445,7 @@ static const struct transport_ops tls_ops = {
     .receive = tls_receive,
     .send = tls_send,
     .taken = tls_taken,
+    .why = tls_why,
     .finish = tls_finish,
     .adopt = tls_adopt,
     .close = tls_close,
@@ -404,48 +453,39 @@ static const struct transport_ops tls_ops = {
 
 /* ---- life ---- */
 
-static enum err ssl_make(struct conn *c)
+static enum err ssl_make(struct tls_conn *c, SSL_CTX *context)
 {
-    c->ssl = SSL_new(c->server->context->ssl);
-    BIO *bio = c->ssl == NULL ? NULL : BIO_new(c->server->method);
-    if (bio == NULL) {
+    c->ssl = SSL_new(context);
+    BIO *bio = c->ssl == NULL ? NULL : BIO_new(c->shared->method);
+    if (bio == NULL || SSL_set_app_data(c->ssl, c) != 1) {
+        (void)BIO_free(bio);
         return tls_errors_take(E_NOMEM);
     }
     BIO_set_data(bio, c);
     BIO_set_init(bio, 1);
     SSL_set_bio(c->ssl, bio, bio);
-    SSL_set_accept_state(c->ssl);
+    SSL_set_info_callback(c->ssl, on_info);
+    SSL_set_msg_callback(c->ssl, on_message);
+    (void)SSL_set_msg_callback_arg(c->ssl, c); /* only stores */
+    if (c->side->speaks_first) {
+        SSL_set_connect_state(c->ssl);
+        c->receive_wants_write = true; /* with the first EPOLLOUT: the socket stands */
+    } else {
+        SSL_set_accept_state(c->ssl);
+    }
     return E_OK;
 }
 
-static enum err conn_new(struct tls_server *s, struct transport *t, watch_fn *on_event,
-                         struct conn **ret)
+enum err tls_conn_open(struct tls_conn *c, SSL_CTX *context, struct transport *t, struct loop *loop,
+                       int fd, watch_fn *on_event)
 {
-    struct conn *c = mem_calloc(1, sizeof(*c));
-    if (c == NULL) {
-        return E_NOMEM;
-    }
     c->transport = t;
-    c->server = s;
     c->on_event = on_event;
     buf_init(&c->rest, TLS_SHARED_BYTES);
-    enum err e = ssl_make(c);
-    if (e != E_OK) {
-        conn_free(c);
-        return e;
-    }
-    *ret = c;
-    return E_OK;
-}
-
-static enum err tls_open(struct transport_opener *o, struct transport *t, struct loop *loop, int fd,
-                         watch_fn *on_event)
-{
-    struct tls_server *s = container_of(o, struct tls_server, opener);
-    struct conn *c;
-    enum err e = s->context == NULL ? E_NOTFOUND : conn_new(s, t, on_event, &c);
+    enum err e = ssl_make(c, context);
     if (e != E_OK) {
         (void)close(fd); /* ours by contract */
+        conn_free(c);
         return e;
     }
     e = transport_plain_open(t, loop, fd, on_socket);
@@ -456,26 +496,67 @@ static enum err tls_open(struct transport_opener *o, struct transport *t, struct
     t->ops = &tls_ops;
     t->own = c;
     t->is_open = false;
+    return E_OK;
+}
+
+enum err tls_shared_init(struct tls_shared *s)
+{
+    *s = (struct tls_shared){.method = bio_method_new(), .bytes = mem_alloc(TLS_SHARED_BYTES)};
+    if (s->method == NULL || s->bytes == NULL) {
+        tls_shared_fini(s);
+        return tls_errors_take(E_NOMEM);
+    }
+    return E_OK;
+}
+
+void tls_shared_fini(struct tls_shared *s)
+{
+    BIO_meth_free(s->method);
+    mem_free(s->bytes);
+    *s = (struct tls_shared){0};
+}
+
+/* ---- the server's side ---- */
+
+struct server_conn {
+    struct tls_conn conn; /* first */
+    struct tls_server *server;
+};
+
+static enum err server_shaken(struct tls_conn *c)
+{
+    container_of(c, struct server_conn, conn)->server->shaken++;
+    return E_OK;
+}
+
+static const struct tls_side server_side = {.shaken = server_shaken};
+
+static enum err server_open(struct transport_opener *o, struct transport *t, struct loop *loop,
+                            int fd, watch_fn *on_event)
+{
+    struct tls_server *s = container_of(o, struct tls_server, opener);
+    struct server_conn *c = s->context == NULL ? NULL : mem_calloc(1, sizeof(*c));
+    if (c == NULL) {
+        (void)close(fd); /* ours by contract */
+        return s->context == NULL ? E_NOTFOUND : E_NOMEM;
+    }
+    c->conn.shared = &s->shared;
+    c->conn.side = &server_side;
+    c->server = s;
+    TRY(tls_conn_open(&c->conn, s->context->ssl, t, loop, fd, on_event));
     s->opened++;
     return E_OK;
 }
 
 enum err tls_server_init(struct tls_server *s)
 {
-    *s = (struct tls_server){.opener = {.open = tls_open},
-                             .method = bio_method_new(),
-                             .bytes = mem_alloc(TLS_SHARED_BYTES)};
-    if (s->method == NULL || s->bytes == NULL) {
-        tls_server_fini(s);
-        return tls_errors_take(E_NOMEM);
-    }
-    return E_OK;
+    *s = (struct tls_server){.opener = {.open = server_open}};
+    return tls_shared_init(&s->shared);
 }
 
 void tls_server_fini(struct tls_server *s)
 {
-    BIO_meth_free(s->method);
-    mem_free(s->bytes);
+    tls_shared_fini(&s->shared);
     *s = (struct tls_server){0};
 }
 

@@ -637,6 +637,35 @@ static void no_renegotiation(void **state)
     assert_false(SSL_is_init_finished(w->client));
 }
 
+static void new_keys(struct world *w, int n)
+{
+    for (int i = 0; i < n; i++) {
+        assert_int_equal(SSL_key_update(w->client, SSL_KEY_UPDATE_NOT_REQUESTED), 1);
+        assert_int_equal(SSL_do_handshake(w->client), 1);
+    }
+}
+
+/* Messages that carry nothing for the owner are bounded; any byte for it sets the count back. */
+static void new_keys_without_end(void **state)
+{
+    struct world *w = *state;
+    char p[8];
+    size_t n;
+    connect_raw(w, 0);
+    shake(w);
+    for (int i = 0; i < 3; i++) {
+        new_keys(w, TLS_NEWS_MAX);
+        client_write(w, "hello", 5);
+        assert_int_equal(receive_soon(w, p, sizeof(p), &n), E_OK);
+        assert_int_equal(n, 5);
+    }
+    new_keys(w, TLS_NEWS_MAX + 1);
+    client_write(w, "hello", 5);
+    assert_int_equal(receive_soon(w, p, sizeof(p), &n), E_PROTO);
+    w->is_readable = true;
+    assert_int_equal(receive(w, p, sizeof(p), &n), E_PROTO);
+}
+
 static void tickets(void **state)
 {
     struct world *w = *state;
@@ -780,6 +809,7 @@ int main(void)
         TEST(broken_record),
         TEST(old_versions),
         TEST(no_renegotiation),
+        TEST(new_keys_without_end),
         TEST(tickets),
         TEST(a_context_is_replaced),
         TEST(when_memory_is_out),
