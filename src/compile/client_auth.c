@@ -2,6 +2,7 @@
  * value that cannot be used lets nobody in instead of everybody. See docs/tls.md. */
 #include "compile/compile_priv.h"
 
+#include "regex/regex.h"
 #include "wire/uri.h"
 
 #define PREFIX "nginx.ingress.kubernetes.io/auth-tls-"
@@ -31,8 +32,9 @@ static const struct finding bad_depth = {DIAG_WARNING, DIAG_InvalidAnnotation,
 static const struct finding bad_flag = {DIAG_WARNING, DIAG_InvalidAnnotation,
                                         "it is true or false; false is used",
                                         "write true or false"};
-static const struct finding bad_name = {DIAG_ERROR, DIAG_InvalidAnnotation, denied,
-                                        "write CN= and a regular expression for the common name"};
+static const struct finding bad_name = {
+    DIAG_ERROR, DIAG_InvalidAnnotation, denied,
+    "write CN= and a regular expression, which is looked for in the subject"};
 static const struct finding bad_page = {
     DIAG_WARNING, DIAG_InvalidAnnotation,
     "an error page is a http:// or https:// URL without variables; clients without a good "
@@ -70,6 +72,21 @@ static bool secret_parse(const struct ingress *in, struct str text, struct clien
     return true;
 }
 
+/* "CN=..." as ingress-nginx wants it: a regular expression that is looked for in the whole subject.
+ * fault, of REGEX_FAULT_BYTES or NULL, gets what PCRE2 has to say. */
+static bool name_is_usable(struct str name, char *fault)
+{
+    char ignored[REGEX_FAULT_BYTES];
+    struct regex *regex = NULL;
+    if (name.n == 0) {
+        return true;
+    }
+    bool is_usable = str_has_prefix(name, STR("CN=")) &&
+                     regex_new(name, fault == NULL ? ignored : fault, &regex) == E_OK;
+    regex_free(regex);
+    return is_usable;
+}
+
 static bool page_is_usable(struct str url)
 {
     struct str authority, path, query;
@@ -98,10 +115,8 @@ bool client_auth_get(const struct ingress *in, struct client_auth *ret)
     (void)(depth.n > 0 && str_to_u64(depth, DEPTH_MAX, &number)); /* else the default */
     ret->depth = (uint8_t)number;
     (void)annotation_flag(in, PREFIX "pass-certificate-to-upstream", &ret->passes_certificate);
-    if (name.n > 0) {
-        ret->is_denied = ret->is_denied || !str_has_prefix(name, STR("CN=")) || name.n == 3;
-        ret->name_pattern = str_from(name, 3);
-    }
+    ret->is_denied = ret->is_denied || !name_is_usable(name, NULL);
+    ret->name_pattern = name;
     if (!page_is_usable(ret->error_page)) {
         ret->error_page = STR_EMPTY;
     }
@@ -116,6 +131,22 @@ static void tell(struct compile *c, struct diag_batch *batch, const struct ingre
     annotation_field(c, annotation);
     buf_addf(what_begin(c), "is \"%.*s\"", STR_ARG(shown(annotation_get(in, annotation))));
     finding_add(c, batch, &in->object, in->object.line, f);
+}
+
+static void check_name(struct compile *c, struct diag_batch *batch, const struct ingress *in,
+                       struct str name)
+{
+    char fault[REGEX_FAULT_BYTES] = "";
+    if (name_is_usable(name, fault)) {
+        return;
+    }
+    annotation_field(c, PREFIX "match-cn");
+    struct buf *what = what_begin(c);
+    buf_addf(what, "is \"%.*s\"", STR_ARG(shown(name)));
+    if (fault[0] != '\0') {
+        buf_addf(what, ", which is no regular expression (%s)", fault);
+    }
+    finding_add(c, batch, &in->object, in->object.line, &bad_name);
 }
 
 static void check_values(struct compile *c, struct diag_batch *batch, const struct ingress *in)
@@ -139,9 +170,7 @@ static void check_values(struct compile *c, struct diag_batch *batch, const stru
     if (!annotation_flag(in, PREFIX "pass-certificate-to-upstream", &flag)) {
         tell(c, batch, in, PREFIX "pass-certificate-to-upstream", &bad_flag);
     }
-    if (name.n > 0 && (!str_has_prefix(name, STR("CN=")) || name.n == 3)) {
-        tell(c, batch, in, PREFIX "match-cn", &bad_name);
-    }
+    check_name(c, batch, in, name);
     if (page.n > 0 && !page_is_usable(page)) {
         tell(c, batch, in, PREFIX "error-page", &bad_page);
     }
