@@ -245,7 +245,7 @@ def lintel(work, backend_port, manifests=None, workers=1, hosts=1, log=False, en
                 "".join(INGRESS.format(n=n, host=name_of(n))
                         for n in range(first, min(hosts, first + 100))))
     argv = [f"{BUILD}/lintel", "run", "--manifests", manifests, "--bind-address", "127.0.0.1",
-            "--http-port", str(port), "--healthz-port", str(health), "--workers", str(workers),
+            "--http-port", str(port), "--https-port", "0", "--healthz-port", str(health), "--workers", str(workers),
             "--keep-alive-requests", "1000000000",
             "--max-worker-connections", str(30_000 // workers),
             "--access-log", "text" if log else "off"]

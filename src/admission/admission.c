@@ -4,7 +4,7 @@
 #include "base/limits.h"
 #include "base/mem.h"
 #include "http1/listener.h"
-#include "tls/transport.h"
+#include "tls/server.h"
 
 struct admission {
     struct admission_options options;

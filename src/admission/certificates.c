@@ -8,7 +8,7 @@
 #include "base/limits.h"
 #include "kube/credential.h"
 #include "log/log.h"
-#include "tls/transport.h"
+#include "tls/server.h"
 
 static int64_t now_s(void)
 {

@@ -45,6 +45,11 @@ enum limit {
     UPSTREAM_TRIES_MAX = 3,
     ACCESS_LOG_BYTES_MAX = 256 * 1024,
 
+    /* TLS of clients, of one worker */
+    TLS_HANDSHAKES_MAX = 4096,   /* under way at a time */
+    TLS_HANDSHAKES_PER_TICK = 4, /* that go on before everybody else gets a turn */
+    TLS_SERVED_MAX = 16 * 1024,  /* certificates and authorities kept decoded */
+
     /* HTTP/2, of one connection */
     HTTP2_STREAMS_MAX = 128,              /* --http2-max-concurrent-streams */
     HTTP2_STREAM_WINDOW_BYTES = 64 << 10, /* of a message that nobody takes */

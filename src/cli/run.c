@@ -6,6 +6,7 @@
 #include "log/access.h"
 #include "log/log.h"
 #include "supervisor/supervisor.h"
+#include "tls/context.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -20,6 +21,15 @@ static bool is_flag(enum cli_option_id id)
     return cli_options[id].type == CLI_FLAG;
 }
 
+/* As --ssl-protocols lists them. */
+static const struct {
+    uint8_t low, high;
+} tls_versions[] = {
+    {12, 13},
+    {13, 13},
+    {12, 12},
+};
+
 struct compile_options command_compile_options(const struct cli_args *a)
 {
     struct compile_options o = {
@@ -31,6 +41,13 @@ struct compile_options command_compile_options(const struct cli_args *a)
     };
     (void)str_cut(cli_text(a, CLI_OPT_default_backend_service), '/', &o.default_namespace,
                   &o.default_service); /* was checked, or both are empty */
+    (void)str_cut(cli_text(a, CLI_OPT_default_ssl_certificate), '/',
+                  &o.default_certificate_namespace,
+                  &o.default_certificate); /* was checked, or both are empty */
+    o.ssl_ciphers = cli_text(a, CLI_OPT_ssl_ciphers);
+    o.ssl_groups = cli_text(a, CLI_OPT_ssl_ecdh_curve);
+    o.ssl_min_version = tls_versions[cli_number(a, CLI_OPT_ssl_protocols)].low;
+    o.ssl_max_version = tls_versions[cli_number(a, CLI_OPT_ssl_protocols)].high;
     o.has_settings = true;
     o.settings = snap_settings_default;
 #define SETTING(id, name, type, argument, text, value, low, high, help)                            \
@@ -235,6 +252,24 @@ static bool is_webhook_right(const struct cli_args *a)
     return true;
 }
 
+/* Better now than in each worker. */
+static bool is_tls_right(const struct cli_args *a)
+{
+    const struct compile_options c = command_compile_options(a);
+    const struct tls_context_options o = {.ciphers = c.ssl_ciphers, .groups = c.ssl_groups};
+    struct tls_context *context = NULL;
+    enum tls_fault fault;
+    enum err e = tls_context_new(&o, &fault, &context);
+    tls_context_free(context);
+    if (e == E_PROTO) {
+        out_complain(
+            "run: OpenSSL does not know what --ssl-ciphers or --ssl-ecdh-curve says; write "
+            "ciphers as `openssl ciphers` lists them, separated by colons, and groups as "
+            "X25519:P-256");
+    }
+    return e != E_PROTO;
+}
+
 static uint32_t access_log_format(const struct cli_args *a)
 {
     static const enum access_log_format formats[] = {ACCESS_LOG_TEXT, ACCESS_LOG_JSON,
@@ -249,11 +284,13 @@ static int run(const struct cli_args *a, const struct passed *passed)
     struct str webhook = cli_text(a, CLI_OPT_validating_webhook);
     (void)cli_bind_parse(webhook, webhook_host, &webhook_port); /* was checked, or it is off */
     const struct supervisor_listener listeners[] = {
-        {"http",                   HERITAGE_WORKER, cli_text(a, CLI_OPT_bind_address).p,
+        {"http",                   HERITAGE_WORKER, cli_text(a,                        CLI_OPT_bind_address).p,
          (uint16_t)cli_number(a, CLI_OPT_http_port)},
-        {"health",      HERITAGE_CONTROLLER,                     cli_text(a,                        CLI_OPT_healthz_host).p,
+        {"https",      HERITAGE_WORKER,                     cli_text(a,                                                CLI_OPT_bind_address).p,
+         (uint16_t)cli_number(a, CLI_OPT_https_port)},
+        {"health", HERITAGE_CONTROLLER,                    cli_text(a,                                  CLI_OPT_healthz_host).p,
          (uint16_t)cli_number(a, CLI_OPT_healthz_port)},
-        {"webhook", HERITAGE_CONTROLLER,                    webhook_host,         webhook_port                               },
+        {"webhook",     HERITAGE_CONTROLLER,webhook_host,webhook_port                                                                               },
     };
     struct str file = cli_text(a, CLI_OPT_access_log_file);
     struct supervisor_options o = {
@@ -266,6 +303,7 @@ static int run(const struct cli_args *a, const struct passed *passed)
         .access_log_file = file.n > 0 ? file.p : NULL,
         .has_no_host_metrics = !cli_flag(a, CLI_OPT_metrics_per_host),
         .controller_argv = passed->argv,
+        .session_bytes = cli_number(a, CLI_OPT_ssl_session_cache_size),
         .shutdown_grace = cli_number(a, CLI_OPT_shutdown_grace_period),
         .drain = cli_number(a, CLI_OPT_drain_timeout),
     };
@@ -279,7 +317,7 @@ int command_run(const struct cli_args *a)
     if (status != EXIT_WELL) {
         return status;
     }
-    if (!is_webhook_right(a)) {
+    if (!is_webhook_right(a) || !is_tls_right(a)) {
         return EXIT_USAGE;
     }
     log_init("supervisor", (enum log_level)cli_number(a, CLI_OPT_log_level));

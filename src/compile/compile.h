@@ -18,6 +18,8 @@ struct compile_options {
     bool is_external_name_disabled; /* --disable-svc-external-name */
     bool has_settings;              /* else the defaults */
     struct snap_settings settings;
+    struct str ssl_ciphers, ssl_groups;       /* --ssl-ciphers, --ssl-ecdh-curve; empty: ours */
+    uint8_t ssl_min_version, ssl_max_version; /* 12, 13; 0: 12 and 13 */
     struct ip_prefix trusted[TRUSTED_PREFIXES_MAX]; /* --proxy-real-ip-cidr */
     uint32_t trusted_n;
     struct str default_namespace, default_service; /* --default-backend-service; empty = none; its

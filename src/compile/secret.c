@@ -11,6 +11,7 @@
 #include "base/vec.h"
 #include "tls/authority.h"
 #include "wire/date.h"
+#include "wire/uri.h"
 
 #include <string.h>
 
@@ -180,7 +181,7 @@ bool certificate_covers(const struct certificate *certificate, struct str host)
     struct str name, rest = certificate->names;
     while (rest.n > 0) {
         (void)str_cut(rest, '\0', &name, &rest); /* there is one behind each */
-        if (tls_name_covers(name, host)) {
+        if (host_is_covered(host, name)) {
             return true;
         }
     }

@@ -3,9 +3,28 @@
 #pragma once
 
 #include "base/reason.h"
+#include "base/str.h"
 #include "event/loop.h"
 
 #include <sys/uio.h>
+
+/* What a client showed of itself in a TLS handshake that asked for a certificate. */
+struct transport_client {
+    bool has_certificate, is_verified;
+    bool is_unsigned_only;      /* not verified, but for want of a known authority alone */
+    struct str verdict;         /* "SUCCESS", "FAILED:<why>", "NONE" */
+    struct str subject, issuer; /* RFC 4514 */
+    struct str certificate;     /* PEM, percent-encoded; empty unless that was wanted */
+};
+
+/* What a TLS handshake agreed on, as our side of it knows; lives as long as its transport. */
+struct transport_tls {
+    struct str server_name; /* lower case; empty: none was asked for */
+    struct str version, cipher;
+    uint64_t policy; /* about certificates of clients: 0 = nothing was asked for */
+    bool is_resumed;
+    const struct transport_client *client; /* NULL: no certificate was asked for */
+};
 
 struct transport;
 
@@ -39,7 +58,8 @@ struct transport {
     struct loop *loop;
     uint64_t sent_n; /* bytes given to the kernel since the connection began */
     const struct transport_ops *ops;
-    void *own; /* what the ops keep; NULL for plain TCP */
+    void *own;                       /* what the ops keep; NULL for plain TCP */
+    const struct transport_tls *tls; /* NULL: not TLS, not yet, or not told */
     /* false: shaking hands. That happens inside receive(), whichever side speaks first: a client
      * gets EPOLLIN with the first EPOLLOUT of its socket, once that is connected, so that its owner
      * calls receive(), which sends the first flight. The owner looks at this after each receive():

@@ -12,13 +12,16 @@ enum http_body {
     HTTP_BODY_STREAM, /* until it ends */
 };
 
+struct transport_tls; /* event/transport.h */
+
 /* The client connection a request came on; lives as long as the connection. */
 struct http_peer {
     struct ip ip;
     uint16_t port;       /* the client's */
     uint16_t local_port; /* ours */
     bool is_tls;
-    struct str listener; /* name */
+    const struct transport_tls *tls; /* once the handshake is done; NULL: plain, or not told */
+    struct str listener;             /* name */
 };
 
 struct http_request {

@@ -543,12 +543,14 @@ static bool step_head(struct conn *c)
     struct str bytes;
     size_t head_n, max = c->server->context->settings->max_header_bytes;
     enum err e = conn_more(c, c->seen_n, &bytes);
+    bool is_shaken = c->wait == WAIT_HANDSHAKE && c->channel.transport.is_open;
+    if (is_shaken) {
+        c->peer.tls = c->channel.transport.tls;
+        conn_wait(c, WAIT_IDLE);
+    }
     if (e == E_AGAIN) {
-        if (c->wait == WAIT_HANDSHAKE && c->channel.transport.is_open) {
-            conn_wait(c, WAIT_IDLE);
-            if (conn_is_heirs(c, STR_EMPTY)) {
-                (void)conn_bequeath(c, STR_EMPTY); /* chosen, so it goes */
-            }
+        if (is_shaken && conn_is_heirs(c, STR_EMPTY)) {
+            (void)conn_bequeath(c, STR_EMPTY); /* chosen, so it goes */
         }
         return false;
     }

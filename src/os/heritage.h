@@ -26,9 +26,11 @@ struct heritage {
     int32_t control_fd;  /* SOCK_SEQPACKET to the supervisor */
     int32_t stats_fd;    /* memfd of struct stats_area */
     int32_t log_fd;      /* access log: non-blocking; -1 = off */
+    int32_t sessions_fd; /* memory for TLS sessions, which all workers share; -1 = none are kept */
     uint32_t log_format; /* enum access_log_format */
     uint32_t log_level;  /* enum log_level */
     uint32_t listener_n;
+    uint32_t zero;
     struct heritage_listener listeners[LISTENERS_MAX];
     uint64_t shutdown_grace_us; /* go on accepting for this long after the drain message */
     uint64_t drain_us;          /* then finish what is in flight for at most this long */

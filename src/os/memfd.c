@@ -58,6 +58,20 @@ enum err memfd_seal_size(int fd)
     return fcntl(fd, F_ADD_SEALS, SEALS_SIZE) == 0 ? E_OK : E_SYS;
 }
 
+enum err memfd_make_shared(const char *name, size_t n, int *ret_fd)
+{
+    int fd = -1;
+    TRY(memfd_make(name, &fd));
+    if (ftruncate(fd, (off_t)n) < 0 || memfd_seal_size(fd) != E_OK) {
+        int saved = errno;
+        (void)close(fd); /* the first error counts */
+        errno = saved;
+        return E_SYS;
+    }
+    *ret_fd = fd;
+    return E_OK;
+}
+
 /* ---- secrets ---- */
 
 void memfd_unmap_secret(void *map, size_t n)

@@ -18,6 +18,8 @@ enum err memfd_seal_size(int fd);
 /* True when memfd_seal() was done. False for files that cannot be sealed, too. */
 bool memfd_is_sealed(int fd);
 
+/* A memfd of n zero bytes whose size stays, for several processes to write to. Errors: E_SYS. */
+enum err memfd_make_shared(const char *name, size_t n, int *ret_fd);
 /* A memfd that holds n bytes of p and that nobody can write any more but its maker, through
  * *ret_map (n bytes, in memory that is not swapped out where that is allowed, and not dumped).
  * Errors: E_SYS. */

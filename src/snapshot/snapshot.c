@@ -131,9 +131,10 @@ static void count_host(struct snapshot *s, const struct snap_shard *shard, int b
 {
     if (shard->kind == SNAP_HOST) {
         s->host_n[((const struct snap_host *)shard)->kind] += (uint32_t)by;
-    } else if (shard->kind == SNAP_TLS_HOST &&
-               ((const struct snap_tls_host *)shard)->passthrough.key.n > 0) {
-        s->passthrough_n += (uint32_t)by;
+    } else if (shard->kind == SNAP_TLS_HOST) {
+        const struct snap_tls_host *h = (const struct snap_tls_host *)shard;
+        s->passthrough_n += h->passthrough.key.n > 0 ? (uint32_t)by : 0;
+        s->policy_n += h->policy != 0 ? (uint32_t)by : 0;
     }
 }
 

@@ -54,6 +54,7 @@ struct snapshot {
     uint64_t generation;                /* 0 = nothing applied yet */
     uint32_t host_n[SNAP_HOST_ANY + 1]; /* live hosts of each enum snap_host_kind */
     uint32_t passthrough_n;             /* live TLS hosts whose bytes go on as they are */
+    uint32_t policy_n;                  /* live TLS hosts that ask clients for certificates */
 };
 
 /* Stays where it is while its key lives; shard and segment change with every apply that holds the

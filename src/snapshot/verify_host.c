@@ -81,6 +81,11 @@ static const struct verify_layout layout_listener = {sizeof(struct snap_listener
 static bool check_global(struct verify *c, const void *items, uint32_t i)
 {
     const struct snap_global *g = (const struct snap_global *)items + i;
+    bool is_version = g->ssl_min_version >= 12 && g->ssl_max_version <= 13 &&
+                      g->ssl_min_version <= g->ssl_max_version;
+    if (!is_version) {
+        return verify_fail(c, "no such version of TLS");
+    }
     if (snap_settings_check(&g->settings) != NULL) {
         return verify_fail(c, "a setting is out of its range");
     }
@@ -110,6 +115,9 @@ static const struct verify_layout layout_prefix = {sizeof(struct snap_prefix),
                                                    FIELDS(prefix_fields), check_prefix};
 
 static const struct verify_field global_fields[] = {
+    STR_AT(struct snap_global, ssl_ciphers),
+    STR_AT(struct snap_global, ssl_groups),
+    ZERO_AT(struct snap_global, zero),
     {FIELD_ARRAY, offsetof(struct snap_global, listeners), 0, &layout_listener},
     {FIELD_ARRAY, offsetof(struct snap_global, trusted),   0, &layout_prefix  },
 };

@@ -30,7 +30,7 @@ enum {
     LAST_MESSAGES_MAX = 4096, /* of a dead child; an orphan of it may hold the socket, too */
     ARGV_FIXED = 3,
     ARGV_MAX = 1024,
-    KEEP_MAX = LISTENERS_MAX + 4,
+    KEEP_MAX = LISTENERS_MAX + 5,
     RESTART_DOUBLINGS_MAX = 20
 };
 
@@ -203,6 +203,7 @@ static size_t heritage_fill(const struct child *c, int control_fd, struct herita
                            .control_fd = control_fd,
                            .stats_fd = s->stats_fd,
                            .log_fd = c->role == HERITAGE_WORKER ? s->log_fd : -1,
+                           .sessions_fd = c->role == HERITAGE_WORKER ? s->sessions_fd : -1,
                            .log_format = s->options->access_log_format,
                            .log_level = s->options->log_level,
                            .shutdown_grace_us = s->options->shutdown_grace,
@@ -211,6 +212,9 @@ static size_t heritage_fill(const struct child *c, int control_fd, struct herita
     keep[keep_n++] = h->stats_fd;
     if (h->log_fd >= 0) {
         keep[keep_n++] = h->log_fd;
+    }
+    if (h->sessions_fd >= 0) {
+        keep[keep_n++] = h->sessions_fd;
     }
     for (uint32_t i = 0; i < s->options->listener_n; i++) {
         if (s->options->listeners[i].role == c->role) {

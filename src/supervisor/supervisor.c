@@ -22,6 +22,7 @@
 #include "log/log.h"
 #include "os/descriptors.h"
 #include "os/listen.h"
+#include "os/memfd.h"
 #include "os/proc.h"
 #include "supervisor/supervisor_priv.h"
 
@@ -327,6 +328,9 @@ static enum err resources_open(struct supervisor *s)
     TRY(descriptors_raise(&limit));
     (void)proc_locked_raise(); /* workers say it when their keys do not fit */
     TRY(stats_create(s->worker_n, &s->stats, &s->stats_fd));
+    if (s->options->session_bytes > 0) {
+        TRY(memfd_make_shared("lintel-sessions", s->options->session_bytes, &s->sessions_fd));
+    }
     s->stats->is_per_host = s->options->has_no_host_metrics ? 0 : 1;
     stats_set(&s->stats->supervisor_pid, (uint64_t)getpid());
     TRY(access_log_open(s));
@@ -386,6 +390,7 @@ static void supervisor_free(struct supervisor *s)
     descriptor_close(s->signal_fd);
     descriptor_close(s->stats_fd);
     descriptor_close(s->log_fd);
+    descriptor_close(s->sessions_fd);
     for (int stream = 0; stream < CONTROL_STREAMS_N; stream++) {
         segment_log_fini(&s->logs[stream]);
     }
@@ -402,7 +407,7 @@ static struct supervisor *supervisor_new(const struct supervisor_options *o)
     }
     s->options = o;
     s->worker_n = o->worker_n;
-    s->stats_fd = s->log_fd = s->signal_fd = -1;
+    s->stats_fd = s->log_fd = s->signal_fd = s->sessions_fd = -1;
     s->signals.fd = -1;
     for (size_t i = 0; i < LISTENERS_MAX; i++) {
         s->listeners[i].fd = -1;

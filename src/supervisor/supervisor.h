@@ -34,6 +34,8 @@
 #include "base/clock.h"
 #include "os/heritage.h"
 
+#include <stddef.h>
+
 enum { SUPERVISOR_EXIT_USAGE = 2 }; /* the exit status that all our commands have for bad options */
 
 struct supervisor_listener {
@@ -46,7 +48,8 @@ struct supervisor_listener {
 struct supervisor_options {
     const struct supervisor_listener *listeners;
     uint32_t listener_n;
-    uint32_t worker_n; /* 0 = one for each CPU this process may use */
+    uint32_t worker_n;    /* 0 = one for each CPU this process may use */
+    size_t session_bytes; /* memory for TLS sessions of all workers; 0 = none are kept */
     bool is_access_log_on;
     const char *access_log_file;        /* appended to, opened anew on SIGHUP; NULL = stdout */
     bool has_no_host_metrics;           /* series of requests lack the host */

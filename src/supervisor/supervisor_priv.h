@@ -73,6 +73,7 @@ struct supervisor {
     struct stats_area *stats;
     int stats_fd;
     int log_fd;
+    int sessions_fd;
     int signal_fd;
     struct watch signals;
     struct timer deadline; /* of the phase */

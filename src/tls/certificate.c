@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "tls/tls_priv.h"
 #include "wire/ip.h"
+#include "wire/uri.h"
 
 enum {
     CHAIN_MAX = 10,
@@ -255,21 +256,10 @@ struct search {
     bool is_found;
 };
 
-/* RFC 6125 section 6.4.3: a star stands for the whole left-most label, and for one label only. */
-bool tls_name_covers(struct str name, struct str host)
-{
-    if (str_eq(name, host)) {
-        return true;
-    }
-    size_t dot = str_find(host, '.');
-    return str_has_prefix(name, STR("*.")) && dot > 0 && host.p[0] != '*' &&
-           str_eq(str_from(name, 1), str_from(host, dot));
-}
-
 static void search_name(void *arg, struct str name)
 {
     struct search *s = arg;
-    s->is_found = s->is_found || tls_name_covers(name, s->host);
+    s->is_found = s->is_found || host_is_covered(s->host, name);
 }
 
 bool tls_certificate_covers(const struct tls_certificate *c, struct str host)

@@ -42,8 +42,6 @@ void tls_certificate_each_name(const struct tls_certificate *c, tls_name_fn *fn,
 /* host is a name in lower case, an address, or a wildcard as Ingresses have it ("*.example.com"),
  * which only the same wildcard covers. A wildcard of the certificate covers exactly one label. */
 bool tls_certificate_covers(const struct tls_certificate *c, struct str host);
-/* The same for one of its names. */
-bool tls_name_covers(struct str name, struct str host);
 
 /* ---- as bytes, for whoever passes it on ---- */
 

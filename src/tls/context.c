@@ -4,9 +4,13 @@
 #include <openssl/err.h>
 
 #include "base/mem.h"
+#include "tls/sessions_priv.h"
+#include "tls/sites_priv.h"
 
 /* TLS 1.2; those of 1.3 are all good and stay the library's. */
 #define CIPHERS "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL"
+
+enum { WORDS_BYTES_MAX = 4096 };
 
 static const char *const groups[] = {
     /* the first that the library knows all of */
@@ -67,25 +71,68 @@ static enum err groups_set(SSL_CTX *ssl)
     return E_NOMEM; /* the last list is known to every OpenSSL 3 */
 }
 
+/* Words of an operator; the library knows none of them: E_PROTO. */
+static enum err words_set(SSL_CTX *ssl, struct str words,
+                          int (*set)(SSL_CTX *ssl, const char *words))
+{
+    char text[WORDS_BYTES_MAX];
+    if (!str_to_cstr(words, text, sizeof(text))) {
+        return E_PROTO;
+    }
+    return set(ssl, text) == 1 ? E_OK : tls_errors_take(E_PROTO);
+}
+
+static int groups_list_set(SSL_CTX *ssl, const char *words)
+{
+    return (int)SSL_CTX_set1_groups_list(ssl, words); /* a macro that wants a variable */
+}
+
+static enum err versions_set(SSL_CTX *ssl, const struct tls_context_options *o)
+{
+    int low = o->min_version == 13 ? TLS1_3_VERSION : TLS1_2_VERSION;
+    int high = o->max_version == 12 ? TLS1_2_VERSION : 0; /* 0: the newest */
+    return SSL_CTX_set_min_proto_version(ssl, low) == 1 &&
+                   SSL_CTX_set_max_proto_version(ssl, high) == 1
+               ? E_OK
+               : tls_errors_take(E_NOMEM);
+}
+
+/* Of many sites: who keeps sessions, and the rest when the name is known. */
+static void sites_set(SSL_CTX *ssl, const struct tls_sites *sites)
+{
+    union { /* OpenSSL passes it on */
+        const struct tls_sites *in;
+        void *out;
+    } arg = {sites};
+    (void)SSL_CTX_set_app_data(ssl, arg.out);
+    SSL_CTX_set_client_hello_cb(ssl, sites_on_hello, arg.out);
+    (void)SSL_CTX_set_tlsext_ticket_key_evp_cb(ssl, tickets_on_key);
+    (void)SSL_CTX_set_timeout(ssl, (long)(sites->settings->ssl_session_timeout / USEC_PER_SEC));
+    (void)SSL_CTX_set_num_tickets(ssl, 1); /* a client that opens several connections has several */
+    if (sites->sessions != NULL) {
+        sessions_attach(ssl);
+    }
+}
+
 static enum err rules_set(SSL_CTX *ssl, const struct tls_context_options *o)
 {
-    if (SSL_CTX_set_min_proto_version(ssl, TLS1_2_VERSION) != 1 ||
-        SSL_CTX_set_cipher_list(ssl, CIPHERS) != 1) {
-        return tls_errors_take(E_NOMEM);
-    }
+    TRY(versions_set(ssl, o));
+    TRY(words_set(ssl, o->ciphers.n > 0 ? o->ciphers : STR(CIPHERS), SSL_CTX_set_cipher_list));
     (void)SSL_CTX_set_options(ssl, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION |
                                        SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
     /* An idle connection holds no buffer; what a retried send brings may lie elsewhere. */
     (void)SSL_CTX_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     (void)SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF);
-    if (!o->has_tickets) {
+    if (o->sites != NULL) {
+        sites_set(ssl, o->sites);
+    } else if (!o->has_tickets) {
         (void)SSL_CTX_set_options(ssl, SSL_OP_NO_TICKET);
         (void)SSL_CTX_set_num_tickets(ssl, 0); /* 0 is allowed: it cannot fail */
     }
     if (o->alpn != 0) {
         SSL_CTX_set_alpn_select_cb(ssl, on_alpn, (void *)(uintptr_t)o->alpn);
     }
-    return groups_set(ssl);
+    return o->groups.n > 0 ? words_set(ssl, o->groups, groups_list_set) : groups_set(ssl);
 }
 
 static enum err certificate_set(SSL_CTX *ssl, const struct tls_certificate *c,
@@ -110,7 +157,10 @@ enum err tls_context_new(const struct tls_context_options *o, enum tls_fault *re
     }
     c->ssl = SSL_CTX_new(TLS_server_method());
     enum err e = c->ssl == NULL ? tls_errors_take(E_NOMEM) : rules_set(c->ssl, o);
-    if (e == E_OK) {
+    if (e == E_PROTO) {
+        *ret_fault = TLS_FAULT_NONE;
+    }
+    if (e == E_OK && o->certificate != NULL) {
         e = certificate_set(c->ssl, o->certificate, ret_fault);
     }
     if (e != E_OK) {

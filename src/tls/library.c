@@ -3,6 +3,7 @@
 
 #include <openssl/crypto.h>
 #include <openssl/err.h>
+#include <openssl/ssl.h>
 
 #include "base/mem.h"
 #include "tls/tls_priv.h"
@@ -32,7 +33,11 @@ static void *on_resize(void *p, size_t n, const char *file, int line)
 
 enum err tls_library_start(void)
 {
-    return CRYPTO_set_mem_functions(on_alloc, on_resize, on_free) == 1 ? E_OK : E_REFUSED;
+    if (CRYPTO_set_mem_functions(on_alloc, on_resize, on_free) != 1) {
+        return E_REFUSED;
+    }
+    /* Now, while files may be read; and none: what we do depends on our own options alone. */
+    return OPENSSL_init_ssl(OPENSSL_INIT_NO_LOAD_CONFIG, NULL) == 1 ? E_OK : E_NOMEM;
 }
 
 enum err tls_errors_take_as(enum err e, unsigned long *ret_code)

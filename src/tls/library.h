@@ -3,6 +3,7 @@
 
 #include "base/err.h"
 
-/* Makes OpenSSL take its memory from base/mem.h. Must come before anything uses OpenSSL, libcurl
- * included; it works without, then with memory of its own. Errors: E_REFUSED (too late). */
+/* Makes OpenSSL take its memory from base/mem.h, and no configuration file. Must come before
+ * anything uses OpenSSL, libcurl included; it works without, then with memory of its own. Errors:
+ * E_REFUSED (too late), E_NOMEM. */
 enum err tls_library_start(void);

@@ -24,9 +24,10 @@ struct tls_context {
 
 struct tls_conn;
 
-/* What the two sides do differently. begin, broken and closing may be NULL. */
+/* What the two sides do differently; all but shaken may be NULL. */
 struct tls_side {
     bool speaks_first;                      /* a client */
+    bool (*may_shake)(struct tls_conn *c);  /* false: not now; c->on_event tells when. Or NULL */
     enum err (*begin)(struct tls_conn *c);  /* the socket stands, nothing was said yet */
     enum err (*shaken)(struct tls_conn *c); /* the handshake is complete; an error breaks c */
     void (*broken)(struct tls_conn *c);     /* c->fault and c->trouble say how */

@@ -516,49 +516,7 @@ void tls_shared_fini(struct tls_shared *s)
     *s = (struct tls_shared){0};
 }
 
-/* ---- the server's side ---- */
-
-struct server_conn {
-    struct tls_conn conn; /* first */
-    struct tls_server *server;
-};
-
-static enum err server_shaken(struct tls_conn *c)
-{
-    container_of(c, struct server_conn, conn)->server->shaken++;
-    return E_OK;
-}
-
-static const struct tls_side server_side = {.shaken = server_shaken};
-
-static enum err server_open(struct transport_opener *o, struct transport *t, struct loop *loop,
-                            int fd, watch_fn *on_event)
-{
-    struct tls_server *s = container_of(o, struct tls_server, opener);
-    struct server_conn *c = s->context == NULL ? NULL : mem_calloc(1, sizeof(*c));
-    if (c == NULL) {
-        (void)close(fd); /* ours by contract */
-        return s->context == NULL ? E_NOTFOUND : E_NOMEM;
-    }
-    c->conn.shared = &s->shared;
-    c->conn.side = &server_side;
-    c->server = s;
-    TRY(tls_conn_open(&c->conn, s->context->ssl, t, loop, fd, on_event));
-    s->opened++;
-    return E_OK;
-}
-
-enum err tls_server_init(struct tls_server *s)
-{
-    *s = (struct tls_server){.opener = {.open = server_open}};
-    return tls_shared_init(&s->shared);
-}
-
-void tls_server_fini(struct tls_server *s)
-{
-    tls_shared_fini(&s->shared);
-    *s = (struct tls_server){0};
-}
+/* ---- what was agreed on ---- */
 
 unsigned tls_transport_alpn(const struct transport *t)
 {

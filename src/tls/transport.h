@@ -1,5 +1,5 @@
 /* tls/transport.h: TLS as a transport: the contract of event/transport.h over an SSL on a
- * non-blocking socket. Here is what both sides share, and the server's side; client.h is the other.
+ * non-blocking socket. Here is what both sides share; they are server.h and client.h.
  *
  * The handshake happens inside receive(); transport.is_open says that it is done. One receive()
  * reads the socket into a buffer that all connections of the loop share and decrypts from there, so
@@ -22,13 +22,6 @@ struct tls_shared {
     char *bytes;                  /* TLS_SHARED_BYTES */
 };
 
-struct tls_server {
-    struct transport_opener opener; /* first: give it to http1_server.opener and the like */
-    struct tls_context *context;    /* borrowed; may change; NULL: connections are refused */
-    struct tls_shared shared;
-    uint64_t opened, shaken; /* connections, and those whose handshake was completed */
-};
-
 enum {
     TLS_RECORD_BYTES_MAX = 5 + (1 << 14) + 256, /* RFC 8446 section 5.2, header included */
     TLS_SHARED_BYTES = 64 << 10,
@@ -40,11 +33,6 @@ enum {
 enum err tls_shared_init(struct tls_shared *s);
 /* After the last connection. */
 void tls_shared_fini(struct tls_shared *s);
-
-/* open() of the opener: E_NOTFOUND (there is no context), E_NOMEM, E_SYS. Errors: E_NOMEM. */
-enum err tls_server_init(struct tls_server *s);
-/* After the last connection. */
-void tls_server_fini(struct tls_server *s);
 
 /* The protocol that ALPN has chosen: one bit, or 0. t is a TLS transport. */
 unsigned tls_transport_alpn(const struct transport *t);

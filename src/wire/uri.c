@@ -325,6 +325,16 @@ bool dns_label_is_valid(struct str s)
     return s.n <= LABEL_BYTES_MAX && is_label(s);
 }
 
+bool host_is_covered(struct str host, struct str name)
+{
+    if (str_eq(name, host)) {
+        return host.n > 0;
+    }
+    size_t dot = str_find(host, '.');
+    return str_has_prefix(name, STR("*.")) && dot > 0 && host.p[0] != '*' &&
+           str_eq(str_from(name, 1), str_from(host, dot));
+}
+
 bool dns_subdomain_is_valid(struct str s)
 {
     struct str label;

@@ -68,7 +68,9 @@ static bool accept_one(struct acceptor *a)
         return errno == ECONNABORTED || errno == EINTR;
     }
     a->is_paused = false;
-    if (!peer_of(&from, a->listener, &peer) || http1_server_accept(a->server, fd, &peer) != E_OK) {
+    bool is_ip = peer_of(&from, a->listener, &peer);
+    peer.is_tls = a->server->opener != NULL;
+    if (!is_ip || http1_server_accept(a->server, fd, &peer) != E_OK) {
         stats_add(&a->server->stats->accept_failed, 1);
     } else {
         stats_add(&a->server->stats->accepted, 1);
@@ -78,8 +80,7 @@ static bool accept_one(struct acceptor *a)
 
 static bool is_at_max(const struct acceptor *a)
 {
-    return a->server->conn_n + a->other->conn_n >=
-           a->server->context->settings->max_worker_connections;
+    return a->conn_n(a->arg) >= a->server->context->settings->max_worker_connections;
 }
 
 /* At the maximum new connections wait in the kernel's queue. */
@@ -111,10 +112,15 @@ static void acceptor_on_pause(struct timer *t)
 }
 
 void acceptor_init(struct acceptor *a, struct loop *loop, struct http1_server *server,
-                   const struct http2_server *other, const struct heritage_listener *listener)
+                   acceptor_conn_n_fn *conn_n, const void *arg,
+                   const struct heritage_listener *listener)
 {
-    *a = (struct acceptor){
-        .watch = {.fd = -1}, .loop = loop, .server = server, .other = other, .listener = listener};
+    *a = (struct acceptor){.watch = {.fd = -1},
+                           .loop = loop,
+                           .server = server,
+                           .conn_n = conn_n,
+                           .arg = arg,
+                           .listener = listener};
 }
 
 enum err acceptor_start(struct acceptor *a)

@@ -3,22 +3,26 @@
 #pragma once
 
 #include "http1/server.h"
-#include "http2/server.h"
 #include "os/heritage.h"
+
+/* Client connections that the worker holds. */
+typedef size_t acceptor_conn_n_fn(const void *arg);
 
 struct acceptor {
     struct watch watch;
     struct timer pause; /* out of descriptors: accept again when it fires */
     struct loop *loop;
     struct http1_server *server;
-    const struct http2_server *other; /* what it hands over to */
+    acceptor_conn_n_fn *conn_n;
+    const void *arg;
     const struct heritage_listener *listener;
     bool is_open, is_paused;
 };
 
 /* Borrows everything. Nothing is accepted before acceptor_start(). */
 void acceptor_init(struct acceptor *a, struct loop *loop, struct http1_server *server,
-                   const struct http2_server *other, const struct heritage_listener *listener);
+                   acceptor_conn_n_fn *conn_n, const void *arg,
+                   const struct heritage_listener *listener);
 enum err acceptor_start(struct acceptor *a); /* E_SYS */
 /* Takes what waits in the queue, then closes the listening socket. */
 void acceptor_stop(struct acceptor *a);

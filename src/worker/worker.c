@@ -10,8 +10,10 @@
 #include "os/heritage.h"
 #include "os/sandbox.h"
 #include "proxy/proxy.h"
+#include "tls/library.h"
 #include "worker/acceptor.h"
 #include "worker/dialers.h"
+#include "worker/https.h"
 #include "worker/intake.h"
 
 #include <signal.h>
@@ -36,6 +38,7 @@ struct worker {
     struct http2_context http2;
     struct http2_server server2;
     struct http1_heir heir; /* server hands connections over to server2 */
+    struct https https;
     struct dialers dialers;
     struct upstream_set *upstreams;
     struct series_table *series;
@@ -68,14 +71,20 @@ static void on_log_timer(struct timer *t)
     }
 }
 
+/* An acceptor_conn_n_fn. */
+static size_t conn_n(const void *arg)
+{
+    const struct worker *w = arg;
+    return w->server.conn_n + w->https.server.conn_n + w->server2.conn_n;
+}
+
 /* ---- draining ---- */
 
 static void on_drain_timer(struct timer *t)
 {
     struct worker *w = container_of(t, struct worker, drain_timer);
     if (w->phase == DRAINING) {
-        log_line(LOG_WARN, "drain timeout: cutting connections=%zu",
-                 w->server.conn_n + w->server2.conn_n);
+        log_line(LOG_WARN, "drain timeout: cutting connections=%zu", conn_n(w));
         loop_stop(w->loop);
         return;
     }
@@ -85,6 +94,7 @@ static void on_drain_timer(struct timer *t)
     }
     w->proxy.is_draining = true;
     http1_server_drain(&w->server);
+    http1_server_drain(&w->https.server);
     http2_server_drain(&w->server2);
     loop_arm(w->loop, t, w->heritage.drain_us, on_drain_timer);
 }
@@ -120,12 +130,14 @@ static void on_change(void *arg, enum snap_kind kind, struct str key,
         const void *shard = entry->shard;
         settings_take(w, &((const struct snap_global *)shard)->settings);
     }
+    https_changed(&w->https, kind, key);
 }
 
 static void on_applied(void *arg)
 {
     struct worker *w = arg;
     struct control_message ready = {.type = CONTROL_READY};
+    https_settle(&w->https);
     if (w->is_accepting || w->phase == DRAINING) {
         return;
     }
@@ -153,7 +165,7 @@ static const struct intake_events intake_events = {on_applied, on_drain, on_log_
 static void on_tick(void *arg)
 {
     struct worker *w = arg;
-    if (w->phase == DRAINING && w->server.conn_n + w->server2.conn_n == 0) {
+    if (w->phase == DRAINING && conn_n(w) == 0) {
         loop_stop(w->loop);
     }
     if (access_log_is_full(&w->log)) {
@@ -188,6 +200,21 @@ static void on_http2(struct http1_heir *h, struct transport *t, const struct htt
     (void)http2_server_take(&w->server2, t, peer, first); /* closed when out of memory: counted */
 }
 
+static enum err https_open(struct worker *w)
+{
+    const struct https_parts parts = {
+        .heritage = &w->heritage,
+        .routes = &w->snapshot,
+        .secrets = &w->secrets,
+        .settings = &w->settings,
+        .stats = w->stats,
+        .http1 = &w->http1,
+        .handler = &w->proxy.handler,
+        .server2 = &w->server2,
+    };
+    return https_init(&w->https, &parts);
+}
+
 static enum err worker_init(struct worker *w)
 {
     const struct heritage *h = &w->heritage;
@@ -220,9 +247,11 @@ static enum err worker_init(struct worker *w)
     TRY(http2_server_init(&w->server2, &w->http2, &w->proxy.handler, w->stats));
     w->heir.take = on_http2;
     w->server.heir = &w->heir;
+    TRY(https_open(w));
     for (uint32_t i = 0; i < h->listener_n; i++) {
-        acceptor_init(&w->acceptors[w->acceptor_n++], w->loop, &w->server, &w->server2,
-                      &h->listeners[i]);
+        bool is_https = str_eq(str_from_cstr(h->listeners[i].name), STR("https"));
+        acceptor_init(&w->acceptors[w->acceptor_n++], w->loop,
+                      is_https ? &w->https.server : &w->server, conn_n, w, &h->listeners[i]);
     }
     loop_on_tick(w->loop, on_tick, w);
     struct snapshot *const snapshots[] = {
@@ -234,12 +263,14 @@ static enum err worker_init(struct worker *w)
 static void worker_fini(struct worker *w)
 {
     http1_server_fini(&w->server);
+    http1_server_fini(&w->https.server);
     http2_server_fini(&w->server2);
     upstream_set_free(w->upstreams);
     (void)loop_step(w->loop, 0); /* frees what waits for the end of a tick */
     proxy_fini(&w->proxy);
     stats_endpoint_table_free(w->endpoints);
     series_table_free(w->series);
+    https_fini(&w->https);
     http1_context_fini(&w->http1);
     http2_context_fini(&w->http2);
     intake_close(&w->intake);
@@ -272,6 +303,7 @@ static enum err worker_run(struct worker *w)
 
 int worker_main(int heritage_fd)
 {
+    (void)tls_library_start(); /* else it has memory of its own */
     struct worker *w = mem_calloc(1, sizeof(*w));
     enum err e = w == NULL ? E_NOMEM : heritage_take(heritage_fd, &w->heritage);
     if (e != E_OK) {

@@ -161,7 +161,7 @@ def serve(stage, container, tmp_path):
     with open(log, "wb") as file:
         child = container.start(
             file, "/usr/bin/lintel", "run", "--manifests", "/tmp", "--workers", 1,
-            "--bind-address", "127.0.0.1", "--http-port", port, "--healthz-host", "127.0.0.1",
+            "--bind-address", "127.0.0.1", "--http-port", port, "--https-port", 0, "--healthz-host", "127.0.0.1",
             "--healthz-port", health_port, "--snapshot-file", "/var/lib/lintel/snapshot")
     return SimpleNamespace(child=child, log=log, port=port, health_port=health_port)
 

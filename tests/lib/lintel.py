@@ -73,9 +73,10 @@ class Lintel:
     def __init__(self, manifests, scratch, *arguments, workers=1, access_log="json",
                  descriptors=None):
         self.manifests, self.scratch = manifests, str(scratch)
-        self.port, self.health_port = free_port(), free_port()
+        self.port, self.https_port, self.health_port = free_port(), free_port(), free_port()
         self.arguments = ["--manifests", manifests.path, "--bind-address", "127.0.0.1",
                           "--healthz-host", "127.0.0.1", "--http-port", self.port,
+                          "--https-port", self.https_port,
                           "--healthz-port", self.health_port, "--workers", workers,
                           "--access-log", access_log, *arguments]
         self.worker_n = workers

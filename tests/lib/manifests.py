@@ -51,8 +51,9 @@ def rule(host, *paths):
     return item
 
 
-def ingress(name, *rules, default=None, class_name=CLASS, namespace="default", **meta):
-    spec = {}
+def ingress(name, *rules, default=None, tls=None, class_name=CLASS, namespace="default", **meta):
+    """tls: a list of what spec.tls has; [{}] is one entry that says nothing."""
+    spec = {} if tls is None else {"tls": tls}
     if class_name is not None:
         spec["ingressClassName"] = class_name
     if default is not None:
@@ -61,6 +62,24 @@ def ingress(name, *rules, default=None, class_name=CLASS, namespace="default", *
         spec["rules"] = list(rules)
     return {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
             "metadata": metadata(name, namespace, **meta), "spec": spec}
+
+
+def tls(secret_name, *hosts):
+    """An entry of spec.tls."""
+    return {"secretName": secret_name, **({"hosts": list(hosts)} if hosts else {})}
+
+
+def secret(name, data, *, kind="Opaque", namespace="default", **meta):
+    """data: texts by key."""
+    return {"apiVersion": "v1", "kind": "Secret", "type": kind,
+            "metadata": metadata(name, namespace, **meta), "stringData": dict(data)}
+
+
+def tls_secret(name, identity, *, namespace="default", **more):
+    """more: further data, such as ca for "ca.crt"."""
+    data = {"tls.crt": identity.chain, "tls.key": identity.key,
+            **{f"{key}.crt": text for key, text in more.items()}}
+    return secret(name, data, kind="kubernetes.io/tls", namespace=namespace)
 
 
 def service(name, *ports, namespace="default", spec=None, **meta):

@@ -245,6 +245,9 @@ static inline enum err make_global(struct buf *b, const char *table)
     struct snap_global g = {.settings = snap_settings_default};
     snap_shard_begin(b, SNAP_GLOBAL, sizeof(g), STR(""));
     g.listeners = snap_add_array(b, 1, sizeof(struct snap_listener));
+    g.ssl_ciphers = g.ssl_groups = snap_add_str(b, STR_EMPTY);
+    g.ssl_min_version = 12;
+    g.ssl_max_version = 13;
     struct snap_listener l = {snap_add_str(b, STR("http")), snap_add_str(b, str_from_cstr(table))};
     g.trusted = snap_add_array(b, 1, sizeof(struct snap_prefix));
     if (!b->bad) {

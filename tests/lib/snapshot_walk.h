@@ -19,7 +19,7 @@ static inline uint64_t walk_str(const void *shard, struct snap_str s)
 static inline uint64_t walk_global(const struct snap_global *g)
 {
     const struct snap_listener *l = snap_array_get(g, g->listeners);
-    uint64_t sum = 0;
+    uint64_t sum = walk_str(g, g->ssl_ciphers) + walk_str(g, g->ssl_groups);
     for (uint32_t i = 0; i < g->listeners.n; i++) {
         sum += walk_str(g, l[i].name) + walk_str(g, l[i].table);
     }

@@ -75,8 +75,8 @@ def test_a_wrong_command_line_is_told_precisely(arguments, words):
 
 
 def test_run_on_a_directory_that_is_not_there(tmp_path):
-    done = command("run", "--manifests", tmp_path / "nowhere", "--http-port", 0, "--healthz-port",
-                   0, timeout=30)
+    done = command("run", "--manifests", tmp_path / "nowhere", "--http-port", 0, "--https-port", 0,
+                   "--healthz-port", 0, timeout=30)
     assert done.returncode in (1, 2) and "nowhere" in done.stderr
 
 

@@ -11,13 +11,15 @@ import time
 
 import pytest
 
-from lib import h2
+from lib import h2, pki, tls
 from lib.backend import echo
 from lib.client import Client, Closed, chunked, request_bytes
 from lib.crowd import Crowd, connect, read_to_end
 from lib.h2 import H2
 from lib.lintel import ROOT, command
-from lib.manifests import app, ingress, ingress_class, rule
+from lib.manifests import app, ingress, ingress_class, rule, tls_secret
+from lib.manifests import tls as tls_entry
+from lib.tls import TlsClient
 from lib.wait import always, eventually
 
 SHORT = 0.4             # a timeout under test, in seconds
@@ -647,6 +649,78 @@ def test_streams_of_an_http2_connection(stage):
         assert client.read_to_end().goaway.code == h2.PROTOCOL_ERROR
     assert limit(lintel, "http2_streams") == 2
     gate.open.set()
+    check_health(lintel)
+
+
+# ---- TLS ----
+
+def serve_tls(stage, *arguments, **options):
+    """a.test over TLS."""
+    backend, root = stage.backend(echo), pki.Authority()
+    lintel = stage.run(ingress_class(), tls_secret("a", root.issue("a.test")),
+                       ingress("a", rule("a.test", ("/", "Prefix", "app:80")),
+                               tls=[tls_entry("a", "a.test")]),
+                       app("app", backend.port), arguments=arguments, **options)
+    return lintel, root
+
+
+@covers("use-http2")
+@pytest.mark.parametrize("value, agreed", [("true", "h2"), ("false", "http/1.1")])
+def test_http2_can_be_kept_from_clients(stage, value, agreed):
+    lintel, root = serve_tls(stage, "--use-http2=" + value)
+    with TlsClient(lintel.https_port, "a.test", trusts=[root],
+                   alpn=["h2", "http/1.1"]) as client:
+        assert client.socket.selected_alpn_protocol() == agreed
+    with TlsClient(lintel.https_port, "a.test", trusts=[root]) as client: # offers nothing
+        assert client.request(host="a.test").status == 200
+    check_health(lintel)
+
+
+@covers("ssl-reject-handshake")
+@pytest.mark.parametrize("is_on", [False, True])
+def test_handshakes_for_unknown_names_can_be_refused(stage, is_on):
+    lintel, root = serve_tls(stage, *(["--ssl-reject-handshake"] if is_on else []))
+    for name in ("b.test", None):
+        assert tls.refusal(lintel.https_port, name) == (
+            "TLSV1_UNRECOGNIZED_NAME" if is_on else None)
+    assert lintel.counter("lintel_tls_refused_total", why="unknown_name") == 2 * is_on
+    with TlsClient(lintel.https_port, "a.test", trusts=[root]) as client:
+        assert client.request(host="a.test").status == 200
+    check_health(lintel)
+
+
+def resume(lintel, made, session):
+    """Whether a connection could resume that session."""
+    with TlsClient(lintel.https_port, "a.test", made=made, session=session) as client:
+        assert client.request(host="a.test").status == 200
+        return client.socket.session_reused
+
+
+@covers("ssl-session-timeout")
+@pytest.mark.parametrize("version", [tls.V12, tls.V13])
+def test_sessions_end_in_time(stage, version):
+    lintel, root = serve_tls(stage, "--ssl-session-timeout", "2s")
+    made = tls.context(trusts=[root], lowest=version, highest=version)
+    with TlsClient(lintel.https_port, "a.test", made=made) as client:
+        assert client.request(host="a.test").status == 200
+        began, session = time.monotonic(), client.socket.session
+    assert resume(lintel, made, session) or time.monotonic() - began > 1
+    time.sleep(4)
+    assert not resume(lintel, made, session)
+    check_health(lintel)
+
+
+@covers("ssl-session-tickets")
+@pytest.mark.parametrize("is_on", [False])
+def test_sessions_can_be_kept_by_clients(stage, is_on):
+    lintel, root = serve_tls(stage, *(["--ssl-session-tickets"] if is_on else []))
+    made = tls.context(trusts=[root], lowest=tls.V12, highest=tls.V12)
+    with TlsClient(lintel.https_port, "a.test", made=made) as client:
+        assert client.request(host="a.test").status == 200
+        session = client.socket.session
+    assert session.has_ticket == is_on
+    assert resume(lintel, made, session)
+    assert lintel.counter("lintel_tls_handshakes_total", result="resumed") == 1
     check_health(lintel)
 
 

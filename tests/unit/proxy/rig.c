@@ -80,7 +80,11 @@ static void make_global(const struct rig *r, struct buf *b)
     *snap_at(b, trusted.offset, struct snap_prefix) = (struct snap_prefix){
         .family = 4, .bits = 24, .address = {192, 0, 2}
     };
+    struct snap_str none = snap_add_str(b, STR_EMPTY);
     struct snap_global *g = snap_at(b, 0, struct snap_global);
+    g->ssl_ciphers = g->ssl_groups = none;
+    g->ssl_min_version = 12;
+    g->ssl_max_version = 13;
     g->listeners = listeners;
     g->trusted = trusted;
     g->settings = r->settings;

@@ -1,6 +1,6 @@
 /* TLS as a transport, against OpenSSL's own client over a socket pair: the contract of
  * event/transport.h, whatever way the bytes come in pieces. */
-#include "tls/transport.h"
+#include "tls/server.h"
 
 #include <errno.h>
 #include <fcntl.h>

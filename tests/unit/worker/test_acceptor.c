@@ -22,7 +22,7 @@ struct world {
     struct http_budget budget;
     struct http1_context context;
     struct http1_server server;
-    struct http2_server other;
+    size_t other_n; /* connections that another server has */
     struct http_handler handler;
     struct heritage_listener listener;
     struct acceptor acceptor;
@@ -48,6 +48,12 @@ static void on_rejected(struct http_handler *h, const struct http_peer *peer, st
     (void)why;
 }
 
+static size_t conn_n(const void *arg)
+{
+    const struct world *w = arg;
+    return w->server.conn_n + w->other_n;
+}
+
 static void world_init(struct world *w)
 {
     struct sockaddr_in in = {.sin_family = AF_INET};
@@ -69,7 +75,7 @@ static void world_init(struct world *w)
     assert_int_equal(loop_new(&w->loop), E_OK);
     assert_int_equal(http1_context_init(&w->context, w->loop, &w->settings, &w->budget), E_OK);
     http1_server_init(&w->server, &w->context, &w->handler, w->stats);
-    acceptor_init(&w->acceptor, w->loop, &w->server, &w->other, &w->listener);
+    acceptor_init(&w->acceptor, w->loop, &w->server, conn_n, w, &w->listener);
     assert_int_equal(acceptor_start(&w->acceptor), E_OK);
 }
 

@@ -1,0 +1,182 @@
+/* The server's side: turns, and what a handshake has agreed on. */
+#include "tls/server.h"
+
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "tls/sites_priv.h"
+
+static struct site_conn *site_of(struct tls_conn *c)
+{
+    return container_of(c, struct site_conn, conn);
+}
+
+/* ---- turns ---- */
+
+static void on_work(struct deferred *d)
+{
+    struct tls_server *s = container_of(d, struct tls_server, work);
+    for (uint32_t i = 0; i < TLS_HANDSHAKES_PER_TICK && !list_is_empty(&s->waiting); i++) {
+        struct site_conn *c = container_of(list_pop(&s->waiting), struct site_conn, waiting);
+        c->is_its_turn = true;
+        c->conn.on_event(&c->conn.transport->watch, EPOLLIN); /* c may be gone now */
+    }
+    if (!list_is_empty(&s->waiting)) {
+        loop_defer(s->loop, &s->work, on_work); /* in the next tick, behind everybody else */
+    }
+}
+
+static bool server_may_shake(struct tls_conn *conn)
+{
+    struct site_conn *c = site_of(conn);
+    struct tls_server *s = c->server;
+    usec_t now = loop_now(conn->transport->loop);
+    if (c->is_its_turn) {
+        c->is_its_turn = false;
+        return true;
+    }
+    s->turns = s->tick == now ? s->turns : 0;
+    s->tick = now;
+    if (list_is_empty(&s->waiting) && s->turns < TLS_HANDSHAKES_PER_TICK) {
+        s->turns++;
+        return true;
+    }
+    if (!list_is_linked(&c->waiting)) {
+        list_append(&s->waiting, &c->waiting);
+    }
+    s->loop = conn->transport->loop;
+    loop_defer(s->loop, &s->work, on_work);
+    return false;
+}
+
+/* ---- what was agreed on ---- */
+
+bool site_conn_name(struct site_conn *c, struct str name, uint64_t policy,
+                    const struct snap_tls_host *host)
+{
+    mem_free(c->name); /* a second ClientHello: RFC 8446 section 4.1.4 */
+    c->name = mem_alloc(name.n + 1);
+    if (c->name == NULL) {
+        return false;
+    }
+    mem_copy(c->name, name.p, name.n);
+    c->info.server_name = str_make(c->name, name.n);
+    c->info.policy = policy;
+    c->asks_client = host != NULL && host->verify != SNAP_VERIFY_OFF;
+    c->passes_certificate = host != NULL && host->passes_certificate != 0;
+    return true;
+}
+
+static void shaking_end(struct site_conn *c)
+{
+    if (c->is_shaking) {
+        c->is_shaking = false;
+        c->server->shaking_n--;
+    }
+    list_del(&c->waiting);
+}
+
+static enum err server_shaken(struct tls_conn *conn)
+{
+    struct site_conn *c = site_of(conn);
+    struct transport_tls *info = &c->info;
+    shaking_end(c);
+    c->server->shaken++;
+    info->version = str_from_cstr(SSL_get_version(conn->ssl));
+    info->cipher = str_from_cstr(SSL_CIPHER_get_name(SSL_get_current_cipher(conn->ssl)));
+    info->is_resumed = SSL_session_reused(conn->ssl) == 1;
+    if (c->asks_client) {
+        c->visitor = visitor_new(conn->ssl, c->passes_certificate);
+        if (c->visitor == NULL) {
+            return E_NOMEM;
+        }
+        info->client = visitor_client(c->visitor);
+    }
+    conn->transport->tls = info;
+    if (c->server->stats != NULL) {
+        stats_add(info->is_resumed ? &c->server->stats->tls_resumed
+                                   : &c->server->stats->tls_handshakes,
+                  1);
+    }
+    return E_OK;
+}
+
+static void server_broken(struct tls_conn *conn)
+{
+    const struct site_conn *c = site_of(conn);
+    if (c->is_shaking && c->server->stats != NULL) {
+        stats_add(&c->server->stats->tls_failed, 1);
+    }
+}
+
+static void server_closing(struct tls_conn *conn)
+{
+    struct site_conn *c = site_of(conn);
+    shaking_end(c);
+    mem_free(c->name);
+    visitor_free(c->visitor);
+}
+
+static const struct tls_side server_side = {
+    .may_shake = server_may_shake,
+    .shaken = server_shaken,
+    .broken = server_broken,
+    .closing = server_closing,
+};
+
+/* ---- life ---- */
+
+static enum err conn_new(struct tls_server *s, struct site_conn **ret)
+{
+    if (s->context == NULL) {
+        return E_NOTFOUND;
+    }
+    if (s->shaking_n >= TLS_HANDSHAKES_MAX) {
+        if (s->stats != NULL) {
+            stats_add(&s->stats->limit_tls_handshakes, 1);
+        }
+        return E_LIMIT;
+    }
+    struct site_conn *c = mem_calloc(1, sizeof(*c));
+    if (c == NULL) {
+        return E_NOMEM;
+    }
+    c->conn.shared = &s->shared;
+    c->conn.side = &server_side;
+    c->server = s;
+    c->is_shaking = true;
+    list_init(&c->waiting);
+    s->shaking_n++;
+    *ret = c;
+    return E_OK;
+}
+
+static enum err server_open(struct transport_opener *o, struct transport *t, struct loop *loop,
+                            int fd, watch_fn *on_event)
+{
+    struct tls_server *s = container_of(o, struct tls_server, opener);
+    struct site_conn *c;
+    enum err e = conn_new(s, &c);
+    if (e != E_OK) {
+        (void)close(fd); /* ours by contract */
+        return e;
+    }
+    TRY(tls_conn_open(&c->conn, s->context->ssl, t, loop, fd, on_event));
+    s->opened++;
+    return E_OK;
+}
+
+enum err tls_server_init(struct tls_server *s)
+{
+    *s = (struct tls_server){.opener = {.open = server_open}};
+    list_init(&s->waiting);
+    return tls_shared_init(&s->shared);
+}
+
+void tls_server_fini(struct tls_server *s)
+{
+    loop_undefer(&s->work);
+    tls_shared_fini(&s->shared);
+    *s = (struct tls_server){0};
+}

@@ -1,0 +1,83 @@
+"""TLS clients of the standard library, for questions that curl and openssl do not answer.
+
+    with TlsClient(lintel.https_port, "a.test", trusts=[root]) as client:
+        client.request(host="a.test")          # as Client
+        client.certificate, client.socket.version()
+"""
+import socket
+import ssl
+import tempfile
+import warnings
+
+from .client import TIMEOUT_S, Client
+
+V12, V13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
+
+
+def context(*, trusts=None, identity=None, alpn=(), lowest=V12, highest=V13, ciphers=None,
+            tickets=True):
+    """trusts: authorities whose certificates are believed; None believes anything. identity: what
+    the client shows of itself when it is asked."""
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    made.check_hostname = trusts is not None
+    made.verify_mode = ssl.CERT_NONE if trusts is None else ssl.CERT_REQUIRED
+    for authority in trusts or ():
+        made.load_verify_locations(cadata=authority.certificate)
+    if identity is not None:
+        with tempfile.TemporaryDirectory() as directory:
+            made.load_cert_chain(*identity.write(directory))
+    if alpn:
+        made.set_alpn_protocols(list(alpn))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning) # old versions are what is tested
+        made.minimum_version, made.maximum_version = lowest, highest
+    if ciphers:
+        made.set_ciphers(ciphers)
+    if not tickets:
+        made.options |= ssl.OP_NO_TICKET
+    return made
+
+
+class TlsClient(Client):
+    """A shaken connection. name: the SNI, None for none; made: a context to use again (with session,
+    of an earlier connection, to resume it)."""
+
+    def __init__(self, port, name=None, *, made=None, session=None, before=b"", timeout=TIMEOUT_S,
+                 **options):
+        super().__init__(port, timeout=timeout)
+        try:
+            self.socket.sendall(before)
+            self.context = made or context(**options)
+            self.socket = self.context.wrap_socket(self.socket, server_hostname=name,
+                                                   session=session)
+        except OSError:
+            self.socket.close()
+            raise
+
+    @property
+    def certificate(self):
+        """What the server showed, in DER."""
+        return self.socket.getpeercert(binary_form=True)
+
+    def finish(self):
+        """close_notify, and waits for the server's."""
+        try:
+            self.socket.unwrap()
+        except (OSError, ssl.SSLError):
+            pass
+
+
+def refusal(port, name=None, **options):
+    """Why a handshake fails, as OpenSSL words the alert; None when it does not."""
+    try:
+        with TlsClient(port, name, **options) as client:
+            client.socket.settimeout(0.5)
+            try: # a TLS 1.3 server judges the client after the client believes to be done
+                client.socket.recv(1)
+            except socket.timeout:
+                pass
+        return None
+    except ssl.SSLError as error:
+        return error.reason
+    except ConnectionError as error:
+        return type(error).__name__
