@@ -19,7 +19,7 @@
 
 #include <sys/random.h>
 
-enum { BODY_KEPT_MAX = 16 * 1024 };
+enum { BODY_KEPT_MAX = 16 * 1024, PATTERNS_MAX = 1024 };
 
 static const struct http_stream_events client_events, upstream_events;
 
@@ -485,6 +485,21 @@ static bool request_field(const void *arg, struct str name, struct str *ret_valu
     return http_field_find(r->fields, r->field_n, name, ret_value);
 }
 
+/* Is this the right connection, and has the client shown what it has to? */
+static bool exchange_admit(struct exchange *x, const struct route_query *q)
+{
+    const struct secure_request r = {x->proxy->snapshot, q->table, q->host, x->request.peer};
+    struct secure_verdict v;
+    secure_judge(&r, &x->proxy->patterns, &v);
+    x->origin.certificate = v.client;
+    x->is_refused_plain = v.may_be_sent_on;
+    if (v.reason != REASON_none && !v.may_be_sent_on) {
+        exchange_answer_with(x, v.reason, v.status, v.location);
+        return false;
+    }
+    return true;
+}
+
 static bool exchange_match(struct exchange *x)
 {
     const struct http_request *r = &x->request;
@@ -493,6 +508,9 @@ static bool exchange_match(struct exchange *x)
     if (route_query_prepare(route_table(x->proxy->snapshot, r->peer->listener), r->method,
                             r->authority, r->target, scratch, sizeof(scratch), &query) != E_OK) {
         exchange_answer(x, REASON_bad_request);
+        return false;
+    }
+    if (!exchange_admit(x, &query)) {
         return false;
     }
     query.field = request_field;
@@ -548,6 +566,10 @@ static void proxy_on_request(struct http_handler *h, struct http_stream *s,
     if (!exchange_match(x) || !exchange_filter(x)) {
         return;
     }
+    if (x->is_refused_plain) { /* a redirect would have led to where it can be served */
+        exchange_answer(x, REASON_denied);
+        return;
+    }
     uint32_t sum = x->match.route->weight_sum;
     x->backend = route_backend(&x->match, sum < 2 ? 0 : (uint32_t)(proxy_random(p) % sum));
     if (x->backend == NULL) {
@@ -564,6 +586,7 @@ enum err proxy_init(struct proxy *p)
     p->handler = (struct http_handler){proxy_on_request, proxy_on_rejected};
     p->fields = mem_calloc(2 * HEAD_FIELDS_MAX + FORWARD_ADDED_MAX, sizeof(struct field));
     list_init(&p->exchanges);
+    regex_cache_init(&p->patterns, PATTERNS_MAX);
     if (p->fields == NULL) {
         return E_NOMEM;
     }
@@ -579,6 +602,7 @@ void proxy_fini(struct proxy *p)
 {
     must(list_is_empty(&p->exchanges));
     blocks_fini(p);
+    regex_cache_fini(&p->patterns);
     mem_free(p->fields);
     p->fields = NULL;
 }

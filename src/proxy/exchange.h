@@ -4,6 +4,7 @@
 
 #include "proxy/forward.h"
 #include "proxy/proxy.h"
+#include "proxy/secure.h"
 #include "route/match.h"
 
 struct exchange {
@@ -23,6 +24,7 @@ struct exchange {
     bool is_request_ended;   /* the client has sent all */
     bool is_request_started; /* body bytes beyond first_body have gone upstream */
     bool has_responded;      /* the response head is on its way to the client */
+    bool is_refused_plain;   /* the host is not served without TLS */
     bool is_response_ended;  /* a tunnel whose endpoint has ended its half */
     uint8_t tries;           /* that reached an endpoint, or may have */
     uint8_t refusals;        /* connections refused */

@@ -3,6 +3,7 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
+#include "event/transport.h"
 #include "wire/http1.h"
 
 /* Not forwarded from a client besides the hop-by-hop ones: what we say ourselves, and Proxy, which
@@ -144,6 +145,19 @@ static bool is_disguised(const struct field *f)
            id == FIELD_content_length;
 }
 
+/* What endpoints are told of a client's certificate is ours alone to say. */
+static bool is_client_claim(const struct field *f)
+{
+    static const char ours[] = "ssl-client-";
+    for (size_t i = 0; i < sizeof(ours) - 1; i++) {
+        char c = i < f->name.n ? ascii_lower(f->name.p[i]) : '\0';
+        if (c != ours[i] && !(ours[i] == '-' && c == '_')) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static void add(struct field *out, uint32_t *n, enum field_name id, struct str name,
                 struct str value)
 {
@@ -197,6 +211,19 @@ static void add_forwarded(const struct http_request *r, const struct forward_ori
     }
 }
 
+/* The names and words of ingress-nginx. */
+static void add_certificate(const struct transport_client *c, struct field *out, uint32_t *n)
+{
+    add(out, n, FIELD_OTHER, STR("ssl-client-verify"), c->verdict);
+    if (c->has_certificate) {
+        add(out, n, FIELD_OTHER, STR("ssl-client-subject-dn"), c->subject);
+        add(out, n, FIELD_OTHER, STR("ssl-client-issuer-dn"), c->issuer);
+    }
+    if (c->certificate.n > 0) {
+        add(out, n, FIELD_OTHER, STR("ssl-client-cert"), c->certificate);
+    }
+}
+
 /* RFC 9112 section 3.2.2: the authority of an absolute target replaces Host. */
 static bool is_host_kept(const struct http_request *r, const struct field *f, bool has_host)
 {
@@ -213,7 +240,8 @@ uint32_t forward_request_fields(const struct http_request *r, const struct forwa
     for (uint32_t i = 0; i < r->field_n; i++) {
         const struct field *f = &r->fields[i];
         if (replaced[f->id] || http_field_is_hop_by_hop(f->id) || is_disguised(f) ||
-            (is_naming && is_named(r->fields, r->field_n, f))) {
+            (is_naming && is_named(r->fields, r->field_n, f)) ||
+            (origin->certificate != NULL && is_client_claim(f))) {
             continue;
         }
         if (f->id == FIELD_host) {
@@ -228,6 +256,9 @@ uint32_t forward_request_fields(const struct http_request *r, const struct forwa
         add(out, &n, FIELD_host, STR("Host"), r->authority);
     }
     add_forwarded(r, origin, global, request_id, text, out, &n);
+    if (origin->certificate != NULL) {
+        add_certificate(origin->certificate, out, &n);
+    }
     return n;
 }
 

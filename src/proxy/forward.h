@@ -5,14 +5,16 @@
 #include "http/stream.h"
 #include "snapshot/schema.h"
 
-enum { FORWARD_ADDED_MAX = 13, REQUEST_ID_BYTES = 32 };
+enum { FORWARD_ADDED_MAX = 17, REQUEST_ID_BYTES = 32 };
 
 /* Where a request really comes from: the connection's peer or, when that is a trusted proxy, what
  * it says in X-Forwarded-*. The strs point into the request. */
 struct forward_origin {
     struct ip client;
-    struct str scheme, host, port; /* port is empty: the listener's */
-    struct str forwarded_for;      /* as it came; empty = did not */
+    struct str scheme, host, port;              /* port is empty: the listener's */
+    struct str forwarded_for;                   /* as it came; empty = did not */
+    const struct transport_client *certificate; /* that the client has shown, where the host asks
+                                                   for one; NULL: it does not */
 };
 
 /* global: the present configuration, or NULL: nobody is believed. */

@@ -7,6 +7,7 @@
 #include "http/budget.h"
 #include "http/stream.h"
 #include "log/access.h"
+#include "regex/cache.h"
 #include "snapshot/snapshot.h"
 #include "stats/series.h"
 #include "upstream/upstream.h"
@@ -26,9 +27,10 @@ struct proxy {
     const struct snap_settings *settings; /* as of now */
     struct http_budget *budget;
 
-    bool is_draining;           /* responses say that the connection ends */
-    struct list exchanges;      /* in flight */
-    struct proxy_block *blocks; /* free ones, the warmest first */
+    bool is_draining;            /* responses say that the connection ends */
+    struct list exchanges;       /* in flight */
+    struct regex_cache patterns; /* for names of clients */
+    struct proxy_block *blocks;  /* free ones, the warmest first */
     uint32_t block_n;
     struct field *fields; /* where the fields that go out are put together */
     uint64_t random[2];   /* never for secrets */
