@@ -68,6 +68,14 @@ enum limit {
     HTTP2_EMPTY_PER_SECOND = 128,  /* DATA frames without a byte */
     HTTP2_OTHER_PER_SECOND = 4000, /* and four for each useful frame */
 
+    /* TLS to endpoints */
+    TLS_SESSIONS_MAX = 512,        /* to be resumed, of one way of speaking to a service */
+    TLS_SESSIONS_PER_PEER_MAX = 4, /* tickets of one endpoint */
+    TLS_CLIENT_SESSION_BYTES_MAX =
+        8192,                     /* of one, with its ticket and the endpoint's certificate */
+    TLS_CIPHERS_BYTES_MAX = 4096, /* of proxy-ssl-ciphers */
+    TLS_NAME_BYTES_MAX = 253,     /* RFC 1035 section 2.3.4, as text */
+
     /* supervisor */
     LISTEN_BACKLOG = 4096,   /* cut by the kernel at net.core.somaxconn */
     SEGMENTS_LIVE_MAX = 256, /* the controller keeps far fewer: about 2 log2 of the state's bytes */
@@ -201,6 +209,8 @@ enum limit {
 
 /* Upstream connections are not used again beyond this age. */
 #define UPSTREAM_CONN_AGE_MAX (3600 * USEC_PER_SEC)
+/* Nor are TLS sessions that go back to an older full handshake. */
+#define TLS_SESSION_AGE_MAX (3600 * USEC_PER_SEC)
 /* An endpoint that fails is left out for UPSTREAM_EJECT_MIN, then twice that ... up to
  * UPSTREAM_EJECT_MAX; all is forgiven once it has been back for UPSTREAM_EJECT_MAX. */
 #define UPSTREAM_EJECT_MIN   (5 * USEC_PER_SEC)

@@ -20,15 +20,10 @@ static const char *const groups[] = {
 
 /* ---- ALPN ---- */
 
-static const struct {
-    enum tls_alpn bit;
-    struct str name; /* its length before it: RFC 7301 section 3.1 */
-} protocols[] = {
+const struct tls_protocol tls_protocols[TLS_PROTOCOLS_N] = {
     {TLS_ALPN_HTTP2, STR_INIT("\x02h2")      },
     {TLS_ALPN_HTTP1, STR_INIT("\x08http/1.1")},
 };
-
-enum { PROTOCOLS_N = sizeof(protocols) / sizeof(protocols[0]) };
 
 static bool list_has(struct str list, struct str name)
 {
@@ -48,10 +43,10 @@ static int on_alpn(SSL *ssl, const unsigned char **ret, unsigned char *ret_n,
     const uintptr_t alpn = (uintptr_t)arg; /* bits */
     struct str offered = str_make((const char *)list, list_n);
     (void)ssl;
-    for (size_t i = 0; i < PROTOCOLS_N; i++) {
-        if ((alpn & protocols[i].bit) != 0 && list_has(offered, protocols[i].name)) {
-            *ret = (const unsigned char *)protocols[i].name.p + 1;
-            *ret_n = (unsigned char)(protocols[i].name.n - 1);
+    for (size_t i = 0; i < TLS_PROTOCOLS_N; i++) {
+        if ((alpn & tls_protocols[i].bit) != 0 && list_has(offered, tls_protocols[i].name)) {
+            *ret = (const unsigned char *)tls_protocols[i].name.p + 1;
+            *ret_n = (unsigned char)(tls_protocols[i].name.n - 1);
             return SSL_TLSEXT_ERR_OK;
         }
     }

@@ -31,21 +31,15 @@ struct tls_served {
 
 /* ---- decoding ---- */
 
-static X509 *x509_of(struct str der)
-{
-    const unsigned char *p = (const unsigned char *)der.p;
-    return d2i_X509(NULL, &p, (long)der.n);
-}
-
 /* False: one of them cannot be decoded. */
 static bool chain_load(const struct snap_certificate *from, struct served_certificate *to)
 {
     const struct snap_str *ders = snap_array_get(from, from->chain);
-    to->leaf = x509_of(snap_str_get(from, ders[0])); /* there is at least one */
+    to->leaf = tls_der_certificate(snap_str_get(from, ders[0])); /* there is at least one */
     to->chain = sk_X509_new_null();
     bool is_good = to->leaf != NULL && to->chain != NULL;
     for (uint32_t i = 1; is_good && i < from->chain.n; i++) {
-        X509 *x = x509_of(snap_str_get(from, ders[i]));
+        X509 *x = tls_der_certificate(snap_str_get(from, ders[i]));
         is_good = x != NULL && sk_X509_push(to->chain, x) > 0;
         if (!is_good) {
             X509_free(x);
@@ -61,12 +55,8 @@ static EVP_PKEY *key_load(const struct tls_served *s, const struct snap_certific
     if (e == NULL) {
         return NULL;
     }
-    struct str der = snap_str_get(e->shard, ((const struct snap_key *)(const void *)e->shard)->key);
-    const unsigned char *p = (const unsigned char *)der.p;
-    PKCS8_PRIV_KEY_INFO *info = d2i_PKCS8_PRIV_KEY_INFO(NULL, &p, (long)der.n);
-    EVP_PKEY *key = info == NULL ? NULL : EVP_PKCS82PKEY(info);
-    PKCS8_PRIV_KEY_INFO_free(info); /* overwrites it */
-    return key;
+    return tls_der_key(
+        snap_str_get(e->shard, ((const struct snap_key *)(const void *)e->shard)->key));
 }
 
 static bool certificate_load(const struct tls_served *s, const struct snap_shard *shard,
@@ -82,7 +72,7 @@ static bool certificate_load(const struct tls_served *s, const struct snap_shard
 
 static bool store_add(struct served_authority *to, struct str der)
 {
-    X509 *x = x509_of(der);
+    X509 *x = tls_der_certificate(der);
     bool is_good = x != NULL && X509_STORE_add_cert(to->store, x) == 1;
     X509_NAME *name = is_good ? X509_NAME_dup(X509_get_subject_name(x)) : NULL;
     is_good = name != NULL && sk_X509_NAME_push(to->names, name) > 0;
@@ -95,8 +85,7 @@ static bool store_add(struct served_authority *to, struct str der)
 
 static bool revocation_add(struct served_authority *to, struct str der)
 {
-    const unsigned char *p = (const unsigned char *)der.p;
-    X509_CRL *crl = d2i_X509_CRL(NULL, &p, (long)der.n);
+    X509_CRL *crl = tls_der_revocations(der);
     bool is_good = crl != NULL && X509_STORE_add_crl(to->store, crl) == 1;
     X509_CRL_free(crl);
     return is_good;

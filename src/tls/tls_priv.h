@@ -1,10 +1,10 @@
 /* tls/tls_priv.h: what the files of tls/ share: OpenSSL's types stay behind this header. */
 #pragma once
 
-#include "base/reason.h"
 #include "event/transport.h"
 #include "tls/certificate.h"
 #include "tls/context.h"
+#include "wire/ip.h"
 
 #include <openssl/ssl.h>
 
@@ -69,6 +69,46 @@ struct tls_conn { /* first in the side's own struct, which is freed with it */
  * mem_calloc()), also on failure. Errors: E_NOMEM, E_SYS. */
 enum err tls_conn_open(struct tls_conn *c, SSL_CTX *context, struct transport *t, struct loop *loop,
                        int fd, watch_fn *on_event);
+
+/* ---- client_context.c ---- */
+
+struct tls_client;
+struct tls_client_options;
+
+/* Sets c->context, name and is_name_sent. Errors: as tls_client_new(). */
+enum err tls_client_context_make(struct tls_client *c, const struct tls_client_options *o,
+                                 const char **ret_why);
+
+/* ---- client_sessions.c: those that a client may resume ---- */
+
+struct tls_peer {
+    struct ip ip; /* family 0: not one of the network */
+    uint16_t port;
+};
+
+/* Keeps it as bytes; what is too large, or one too many, is dropped and counted. */
+void client_sessions_add(struct tls_client *c, const struct tls_peer *peer, SSL_SESSION *ssl,
+                         usec_t verified_at);
+/* One for peer, to be freed; NULL: none. Those past their age are dropped. */
+SSL_SESSION *client_sessions_take(struct tls_client *c, const struct tls_peer *peer, usec_t now,
+                                  usec_t *ret_verified_at);
+void client_sessions_forget(struct tls_client *c, const struct tls_peer *peer);
+void client_sessions_fini(struct tls_client *c);
+
+/* ---- der.c: NULL: it is none, or out of memory ---- */
+
+X509 *tls_der_certificate(struct str der);
+X509_CRL *tls_der_revocations(struct str der);
+/* PKCS #8, not encrypted. */
+EVP_PKEY *tls_der_key(struct str der);
+
+/* ---- context.c: ALPN ---- */
+
+enum { TLS_PROTOCOLS_N = 2 };
+extern const struct tls_protocol {
+    enum tls_alpn bit;
+    struct str name; /* its length before it: RFC 7301 section 3.1 */
+} tls_protocols[TLS_PROTOCOLS_N];
 
 /* ---- trouble.c ---- */
 

@@ -524,8 +524,10 @@ unsigned tls_transport_alpn(const struct transport *t)
     unsigned n;
     SSL_get0_alpn_selected(conn_of(t)->ssl, &name, &n);
     struct str chosen = str_make((const char *)name, n);
-    if (str_eq(chosen, STR("h2"))) {
-        return TLS_ALPN_HTTP2;
+    for (size_t i = 0; i < TLS_PROTOCOLS_N; i++) {
+        if (str_eq(chosen, str_from(tls_protocols[i].name, 1))) {
+            return tls_protocols[i].bit;
+        }
     }
-    return str_eq(chosen, STR("http/1.1")) ? TLS_ALPN_HTTP1 : 0;
+    return 0;
 }

@@ -1,0 +1,52 @@
+/* Certificates, revocation lists and keys from DER: all of the bytes, and nothing behind them. */
+#include "tls/tls_priv.h"
+
+#include <limits.h>
+
+#include <openssl/x509.h>
+
+static const unsigned char *der_begin(struct str der)
+{
+    return (const unsigned char *)der.p;
+}
+
+static long der_n(struct str der)
+{
+    return der.n > LONG_MAX ? 0 : (long)der.n;
+}
+
+static bool is_whole(struct str der, const unsigned char *end)
+{
+    return end == der_begin(der) + der.n;
+}
+
+X509 *tls_der_certificate(struct str der)
+{
+    const unsigned char *p = der_begin(der);
+    X509 *x = d2i_X509(NULL, &p, der_n(der));
+    if (!is_whole(der, p)) {
+        X509_free(x);
+        return NULL;
+    }
+    return x;
+}
+
+X509_CRL *tls_der_revocations(struct str der)
+{
+    const unsigned char *p = der_begin(der);
+    X509_CRL *list = d2i_X509_CRL(NULL, &p, der_n(der));
+    if (!is_whole(der, p)) {
+        X509_CRL_free(list);
+        return NULL;
+    }
+    return list;
+}
+
+EVP_PKEY *tls_der_key(struct str der)
+{
+    const unsigned char *p = der_begin(der);
+    PKCS8_PRIV_KEY_INFO *info = d2i_PKCS8_PRIV_KEY_INFO(NULL, &p, der_n(der));
+    EVP_PKEY *key = info == NULL || !is_whole(der, p) ? NULL : EVP_PKCS82PKEY(info);
+    PKCS8_PRIV_KEY_INFO_free(info); /* overwrites it */
+    return key;
+}

@@ -1,0 +1,135 @@
+/* Certificates and revocation lists for tests of TLS, made by OpenSSL itself rather than by what is
+ * tested: authorities, what they sign, and how it can be bad. ECDSA P-256, so that it takes no
+ * time. */
+#pragma once
+
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#include "base/str.h"
+
+enum { PKI_HOUR = 3600 };
+
+struct pki {
+    X509 *x;
+    EVP_PKEY *key;
+};
+
+struct pki_options {
+    const char *name;         /* common name */
+    const char *alternatives; /* as in openssl.cnf: "DNS:a.example,IP:127.0.0.1"; NULL: none */
+    const char *uses;         /* extended key usage: "serverAuth"; NULL: none */
+    bool is_authority;
+    long begins_s, ends_s; /* from now; both 0: from an hour ago to an hour from now */
+};
+
+static inline void pki_extend(X509 *x, X509 *issuer, int nid, const char *value)
+{
+    X509V3_CTX context;
+    X509V3_set_ctx(&context, issuer, x, NULL, NULL, 0);
+    X509_EXTENSION *e = X509V3_EXT_conf_nid(NULL, &context, nid, value);
+    assert_non_null(e);
+    assert_int_equal(X509_add_ext(x, e, -1), 1);
+    X509_EXTENSION_free(e);
+}
+
+/* issuer NULL: signed by itself. */
+static inline struct pki pki_make(const struct pki_options *o, const struct pki *issuer)
+{
+    static long serial;
+    struct pki made = {X509_new(), EVP_EC_gen("P-256")};
+    const struct pki *by = issuer == NULL ? &made : issuer;
+    bool has_dates = o->begins_s != 0 || o->ends_s != 0;
+    assert_true(made.x != NULL && made.key != NULL);
+    assert_int_equal(X509_set_version(made.x, 2), 1);
+    assert_int_equal(ASN1_INTEGER_set(X509_get_serialNumber(made.x), ++serial), 1);
+    (void)X509_gmtime_adj(X509_getm_notBefore(made.x), has_dates ? o->begins_s : -PKI_HOUR);
+    (void)X509_gmtime_adj(X509_getm_notAfter(made.x), has_dates ? o->ends_s : PKI_HOUR);
+    assert_int_equal(X509_NAME_add_entry_by_txt(X509_get_subject_name(made.x), "CN", MBSTRING_ASC,
+                                                (const unsigned char *)o->name, -1, -1, 0),
+                     1);
+    assert_int_equal(X509_set_issuer_name(made.x, X509_get_subject_name(by->x)), 1);
+    assert_int_equal(X509_set_pubkey(made.x, made.key), 1);
+    pki_extend(made.x, by->x, NID_basic_constraints,
+               o->is_authority ? "critical,CA:TRUE" : "critical,CA:FALSE");
+    pki_extend(made.x, by->x, NID_subject_key_identifier, "hash");
+    if (o->alternatives != NULL) {
+        pki_extend(made.x, by->x, NID_subject_alt_name, o->alternatives);
+    }
+    if (o->uses != NULL) {
+        pki_extend(made.x, by->x, NID_ext_key_usage, o->uses);
+    }
+    assert_true(X509_sign(made.x, by->key, EVP_sha256()) > 0);
+    return made;
+}
+
+static inline void pki_free(struct pki *p)
+{
+    X509_free(p->x);
+    EVP_PKEY_free(p->key);
+    *p = (struct pki){0};
+}
+
+/* A list of what issuer has revoked: one, or none when it is NULL. */
+static inline X509_CRL *pki_revoke(const struct pki *issuer, const struct pki *revoked,
+                                   long begins_s, long ends_s)
+{
+    X509_CRL *list = X509_CRL_new();
+    ASN1_TIME *at = X509_gmtime_adj(NULL, begins_s), *next = X509_gmtime_adj(NULL, ends_s);
+    assert_non_null(list);
+    assert_int_equal(X509_CRL_set_version(list, 1), 1);
+    assert_int_equal(X509_CRL_set_issuer_name(list, X509_get_subject_name(issuer->x)), 1);
+    assert_int_equal(X509_CRL_set1_lastUpdate(list, at), 1);
+    assert_int_equal(X509_CRL_set1_nextUpdate(list, next), 1);
+    if (revoked != NULL) {
+        X509_REVOKED *r = X509_REVOKED_new();
+        assert_int_equal(X509_REVOKED_set_serialNumber(r, X509_get_serialNumber(revoked->x)), 1);
+        assert_int_equal(X509_REVOKED_set_revocationDate(r, at), 1);
+        assert_int_equal(X509_CRL_add0_revoked(list, r), 1);
+    }
+    assert_true(X509_CRL_sign(list, issuer->key, EVP_sha256()) > 0);
+    ASN1_TIME_free(at);
+    ASN1_TIME_free(next);
+    return list;
+}
+
+/* DER, to be freed by OPENSSL_free(). */
+static inline struct str pki_der(const struct pki *p)
+{
+    unsigned char *der = NULL;
+    int n = i2d_X509(p->x, &der);
+    assert_true(n > 0);
+    return str_make((const char *)der, (size_t)n);
+}
+
+static inline struct str pki_der_key(const struct pki *p)
+{
+    unsigned char *der = NULL;
+    PKCS8_PRIV_KEY_INFO *info = EVP_PKEY2PKCS8(p->key);
+    int n = i2d_PKCS8_PRIV_KEY_INFO(info, &der);
+    assert_true(n > 0);
+    PKCS8_PRIV_KEY_INFO_free(info);
+    return str_make((const char *)der, (size_t)n);
+}
+
+static inline struct str pki_der_revocations(X509_CRL *list)
+{
+    unsigned char *der = NULL;
+    int n = i2d_X509_CRL(list, &der);
+    assert_true(n > 0);
+    return str_make((const char *)der, (size_t)n);
+}
+
+static inline void pki_der_free(struct str *der)
+{
+    OPENSSL_free((void *)(uintptr_t)der->p);
+    *der = STR_EMPTY;
+}
