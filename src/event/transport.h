@@ -65,7 +65,8 @@ struct transport {
      * calls receive(), which sends the first flight. The owner looks at this after each receive():
      * the one that completes the handshake may give E_AGAIN or bytes. Its timeout ends the wait. */
     bool is_open;
-    bool is_at_end; /* receive() has met the end of the socket, in good order as TCP sees it */
+    bool is_at_end; /* receive() has met the peer's end rather than a reset: the socket's, in good
+                       order as TCP sees it, or close_notify of TLS */
 };
 
 extern const struct transport_ops transport_plain_ops;

@@ -117,7 +117,8 @@ struct http_conn {
  */
 struct http_dialer {
     /* Starts connecting; the outcome comes by events, never during the call. Errors: E_NOMEM,
-     * E_LIMIT (descriptors), E_REFUSED (at once), E_SYS. */
+     * E_LIMIT (descriptors), E_REFUSED (at once), E_PROTO (what speaking to them takes is not
+     * there), E_SYS. */
     enum err (*dial)(struct http_dialer *d, const struct ip *ip, uint16_t port,
                      const struct http_conn_events *events, void *owner, struct http_conn **ret);
     uint32_t conn_n; /* connections that still refer to it, kept by who implements dial: while there

@@ -1,13 +1,13 @@
 /* The upstream side of HTTP/1.
  *
- *   CONNECTING ──> IDLE <──> BUSY
- *        └──────────┴─────────┴──> DEAD
+ *   CONNECTING ──> SHAKING ──> IDLE <──> BUSY
+ *        └────────────┴─────────┴─────────┴──> DEAD
  *
- * One stream at a time. A stream may be opened while CONNECTING: its request is held until the
- * connection stands. BUSY reads at once until the response head is there, after that only when the
- * stream's owner pulls. The connection goes back to IDLE when both messages are complete, the
- * stream is released and nothing unasked-for has come; in every other case it is closed. DEAD waits
- * for the end of the tick to be freed. */
+ * One stream at a time. A stream may be opened while CONNECTING or SHAKING (hands, where the
+ * transport is one that does): its request is held until the connection stands. BUSY reads at once
+ * until the response head is there, after that only when the stream's owner pulls. The connection
+ * goes back to IDLE when both messages are complete, the stream is released and nothing unasked-for
+ * has come; in every other case it is closed. DEAD waits for the end of the tick to be freed. */
 #include "http1/client.h"
 
 #include <errno.h>
@@ -21,9 +21,18 @@
 #include "http1/body.h"
 #include "http1/emit.h"
 
-enum state { CONNECTING, IDLE, BUSY, DEAD };
+enum state { CONNECTING, SHAKING, IDLE, BUSY, DEAD };
 
-enum wait { WAIT_NONE, WAIT_CONNECT, WAIT_WRITE, WAIT_HEAD, WAIT_READ, WAIT_IDLE, WAITS_N };
+enum wait {
+    WAIT_NONE,
+    WAIT_CONNECT,
+    WAIT_SHAKE,
+    WAIT_WRITE,
+    WAIT_HEAD,
+    WAIT_READ,
+    WAIT_IDLE,
+    WAITS_N
+};
 
 enum { INTERIM_MAX = 16 }; /* 1xx responses before the real one */
 
@@ -62,17 +71,20 @@ static const struct {
     size_t counter; /* offset of the stats_value in struct stats_page; 0 = none */
 } waits[WAITS_N] = {
     [WAIT_CONNECT] = {offsetof(struct snap_settings, proxy_connect_timeout),
-                      offsetof(struct stats_page,                                                       timeout_upstream_connect)},
-    [WAIT_WRITE] = {offsetof(struct snap_settings,                             proxy_send_timeout),
-                      offsetof(struct stats_page, timeout_upstream_write)},
-    [WAIT_HEAD] = {offsetof(struct snap_settings,      proxy_read_timeout),
-                      offsetof(struct stats_page,                         timeout_upstream_head)},
-    [WAIT_READ] = {offsetof(struct snap_settings,    proxy_read_timeout),
-                      offsetof(struct stats_page,     timeout_upstream_read)},
-    [WAIT_IDLE] = {offsetof(struct snap_settings,       upstream_keepalive_timeout),                            0                          },
+                      offsetof(struct stats_page,                                                          timeout_upstream_connect)},
+    [WAIT_SHAKE] = {offsetof(struct snap_settings,                             proxy_connect_timeout),
+                      offsetof(struct stats_page, timeout_upstream_handshake)},
+    [WAIT_WRITE] = {offsetof(struct snap_settings,  proxy_send_timeout),
+                      offsetof(struct stats_page,                        timeout_upstream_write)},
+    [WAIT_HEAD] = {offsetof(struct snap_settings,    proxy_read_timeout),
+                      offsetof(struct stats_page,        timeout_upstream_head)},
+    [WAIT_READ] = {offsetof(struct snap_settings,       proxy_read_timeout),
+                      offsetof(struct stats_page,                           timeout_upstream_read)},
+    [WAIT_IDLE] = {offsetof(struct snap_settings, upstream_keepalive_timeout), 0                                                         },
 };
 
 static void conn_run(struct conn *c);
+static bool step_shake(struct conn *c);
 static timer_fn conn_on_timer;
 static deferred_fn conn_on_work;
 
@@ -105,11 +117,17 @@ static void conn_kill(struct conn *c)
     loop_defer(conn_loop(c), &c->work, conn_free);
 }
 
+/* Requests are held until it does. */
+static bool conn_stands(const struct conn *c)
+{
+    return c->state != CONNECTING && c->state != SHAKING;
+}
+
 /* Ends the connection and tells the pool, then the stream's owner. */
 static void conn_end(struct conn *c, enum reason why, bool is_unsent)
 {
     const struct http_stream_events *events = c->has_stream ? c->stream.events : NULL;
-    bool has_connected = c->state != CONNECTING;
+    bool has_connected = conn_stands(c);
     if (c->state == DEAD) {
         return;
     }
@@ -170,13 +188,13 @@ static enum err conn_send(struct conn *c, struct iovec *parts, int part_n)
     if (c->is_send_broken) {
         return E_OK;
     }
-    if (c->state == CONNECTING) {
+    if (!conn_stands(c)) {
         e = channel_hold(&c->channel, parts, part_n, 0);
         c->is_send_blocked = e == E_AGAIN;
         return e;
     }
     e = channel_send(&c->channel, parts, part_n);
-    if (e == E_CLOSED || e == E_SYS) {
+    if (e == E_CLOSED || e == E_SYS || e == E_PROTO) {
         conn_send_broke(c);
         return E_OK;
     }
@@ -292,7 +310,7 @@ static void stream_release(struct http_stream *s)
         return;
     }
     if (!is_reusable) {
-        bool has_connected = c->state != CONNECTING;
+        bool has_connected = conn_stands(c);
         conn_kill(c);
         c->base.events->on_closed(&c->base, REASON_none, has_connected);
         return;
@@ -431,21 +449,33 @@ static bool conn_head(struct conn *c, struct str bytes, size_t head_n)
 /* The peer has closed before the request reached it: it acknowledged all that went before and no
  * byte more, and its end came. An end after which bytes lie unread is a reset, so nobody has seen
  * any of it, and the request may go elsewhere whatever its method (RFC 9110 section 9.2.2). This is
- * the usual way in which a kept-alive connection dies under a request. */
+ * the usual way in which a kept-alive connection dies under a request. It is the socket's bytes and
+ * the socket's end that count: TLS wraps the request into records, and may end without a word. */
 static bool is_untouched(struct conn *c)
 {
-    uint64_t taken = c->channel.transport.ops->taken(&c->channel.transport);
+    struct transport *t = &c->channel.transport;
+    uint64_t taken = t->is_at_end ? t->ops->taken(t) : 0;
     return taken != 0 && taken <= c->sent_before + 1;
+}
+
+/* A handshake that failed, if that is what it was, even when the peer tells so only now. */
+static enum reason reason_of_handshake(const struct conn *c)
+{
+    const struct transport *t = &c->channel.transport;
+    const char *text;
+    return t->ops->why == NULL ? REASON_none : t->ops->why(t, &text);
 }
 
 /* The peer ended its side, or the connection broke. */
 static void conn_ended(struct conn *c, enum err why)
 {
     if (!c->has_response) {
-        bool is_unsent = !c->has_sent || (why == E_CLOSED && is_untouched(c));
-        conn_end(c, REASON_upstream_reset, is_unsent);
+        enum reason handshake = reason_of_handshake(c);
+        bool is_unsent = handshake != REASON_none || !c->has_sent || is_untouched(c);
+        conn_end(c, handshake != REASON_none ? handshake : REASON_upstream_reset, is_unsent);
         return;
     }
+    /* RFC 9112 section 9.8: without close_notify, which is another error, it may not be all. */
     if (why == E_CLOSED && body_in_end(&c->body_in) == E_OK && c->is_pulled) {
         c->is_pulled = false;
         c->is_calling = true;
@@ -550,6 +580,9 @@ static void conn_run(struct conn *c)
             return;
         }
         switch (c->state) {
+        case SHAKING:
+            has_more = step_shake(c);
+            break;
         case IDLE:
             step_idle(c);
             return;
@@ -575,6 +608,18 @@ static enum reason reason_of_connect(int error)
     return error == ETIMEDOUT ? REASON_connect_timeout : REASON_connect_refused;
 }
 
+static bool conn_stood(struct conn *c)
+{
+    stats_add(&c->dialer->stats->upstream_connects, 1);
+    c->state = c->has_stream ? BUSY : IDLE;
+    c->sent_before = c->channel.transport.sent_n;
+    c->stream.connected = clock_monotonic(); /* the tick's time is too coarse for durations */
+    conn_wait(c, wait_when_flushed(c));
+    c->base.events->on_connected(&c->base);
+    return c->state != DEAD;
+}
+
+/* The socket has connected, or not. */
 static bool conn_connected(struct conn *c)
 {
     int error = 0;
@@ -585,12 +630,12 @@ static bool conn_connected(struct conn *c)
         conn_abort(c, reason_of_connect(error));
         return false;
     }
-    stats_add(&c->dialer->stats->upstream_connects, 1);
-    c->state = c->has_stream ? BUSY : IDLE;
-    c->stream.connected = clock_monotonic(); /* the tick's time is too coarse for durations */
-    conn_wait(c, wait_when_flushed(c));
-    c->base.events->on_connected(&c->base);
-    return c->state != DEAD;
+    if (c->channel.transport.is_open) {
+        return conn_stood(c);
+    }
+    c->state = SHAKING;
+    conn_wait(c, WAIT_SHAKE); /* the same time again, as nginx does it */
+    return true;
 }
 
 static void conn_flush(struct conn *c)
@@ -616,6 +661,47 @@ static void conn_flush(struct conn *c)
     }
 }
 
+static void shake_failed(struct conn *c, enum err e)
+{
+    enum reason why = reason_of_handshake(c);
+    if (e == E_NOMEM) {
+        stats_add(&c->dialer->stats->limit_memory, 1);
+        why = REASON_overloaded;
+    }
+    stats_add(&c->dialer->stats->upstream_connect_failures, 1);
+    conn_abort(c, why != REASON_none ? why : REASON_upstream_reset);
+}
+
+/* receive() is what drives the handshake. The one that completes it may bring what the peer says
+ * first, which is then looked at like everything that comes too early. */
+static bool step_shake(struct conn *c)
+{
+    struct str bytes = STR_EMPTY;
+    enum err e = channel_receive(&c->channel, &bytes);
+    if (e != E_OK && e != E_AGAIN) {
+        shake_failed(c, e);
+        return false;
+    }
+    if (!c->channel.transport.is_open) {
+        return false;
+    }
+    if (channel_keep(&c->channel, bytes) != E_OK) {
+        shake_failed(c, E_NOMEM);
+        return false;
+    }
+    if (!conn_stood(c)) {
+        return false;
+    }
+    if (c->state == IDLE && bytes.n > 0) {
+        conn_abort(c, REASON_upstream_invalid);
+        return false;
+    }
+    if (!channel_is_flushed(&c->channel)) {
+        conn_flush(c);
+    }
+    return c->state != DEAD;
+}
+
 static void conn_on_event(struct watch *w, uint32_t events)
 {
     struct conn *c = container_of(w, struct conn, channel.transport.watch);
@@ -629,7 +715,7 @@ static void conn_on_event(struct watch *w, uint32_t events)
     if ((events & (EPOLLRDHUP | EPOLLERR | EPOLLHUP)) != 0) {
         c->channel.has_hangup = true;
     }
-    if ((events & EPOLLOUT) != 0 && !channel_is_flushed(&c->channel)) {
+    if ((events & EPOLLOUT) != 0 && conn_stands(c) && !channel_is_flushed(&c->channel)) {
         conn_flush(c);
     }
     conn_run(c);
@@ -639,6 +725,7 @@ static enum reason reason_of_wait(enum wait wait)
 {
     switch (wait) {
     case WAIT_CONNECT:
+    case WAIT_SHAKE:
         return REASON_connect_timeout;
     case WAIT_READ:
         return REASON_upstream_stalled;
@@ -674,7 +761,7 @@ static void conn_on_timer(struct timer *t)
 static struct http_stream *conn_open(struct http_conn *base)
 {
     struct conn *c = container_of(base, struct conn, base);
-    must(base->stream_n == 0 && (c->state == IDLE || c->state == CONNECTING));
+    must(base->stream_n == 0 && c->state != BUSY && c->state != DEAD);
     base->stream_n = 1;
     c->stream = (struct http_stream){.ops = &stream_ops};
     c->has_stream = true;
@@ -776,7 +863,9 @@ static enum err dialer_dial(struct http_dialer *base, const struct ip *ip, uint1
     enum err e = socket_connect(ip, port, &fd);
     if (e == E_OK) {
         channel_init(&c->channel, d->context, HEAD_BYTES_MAX + RECEIVE_BYTES);
-        e = transport_plain_open(&c->channel.transport, d->context->loop, fd, conn_on_event);
+        struct transport *t = &c->channel.transport;
+        e = d->opener == NULL ? transport_plain_open(t, d->context->loop, fd, conn_on_event)
+                              : d->opener->open(d->opener, t, d->context->loop, fd, conn_on_event);
     }
     if (e != E_OK) {
         stats_add(
@@ -796,5 +885,5 @@ static enum err dialer_dial(struct http_dialer *base, const struct ip *ip, uint1
 void http1_dialer_init(struct http1_dialer *d, struct http1_context *context,
                        struct stats_page *stats)
 {
-    *d = (struct http1_dialer){{dialer_dial}, context, stats};
+    *d = (struct http1_dialer){{dialer_dial}, context, stats, NULL};
 }

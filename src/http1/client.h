@@ -9,7 +9,8 @@
 struct http1_dialer {
     struct http_dialer dialer; /* what the pool calls */
     struct http1_context *context;
-    struct stats_page *stats; /* never NULL */
+    struct stats_page *stats;        /* never NULL */
+    struct transport_opener *opener; /* NULL, as it is made: plain TCP */
 };
 
 void http1_dialer_init(struct http1_dialer *d, struct http1_context *context,

@@ -145,6 +145,8 @@ static enum reason reason_of_open(enum err e)
     case E_LIMIT:
     case E_NOMEM:
         return REASON_overloaded;
+    case E_PROTO:
+        return REASON_upstream_tls_missing;
     default:
         return REASON_connect_refused;
     }

@@ -67,7 +67,9 @@ static enum err authorities_add(X509_STORE *store, const struct tls_client_optio
 {
     for (uint32_t i = 0; i < o->authority_n; i++) {
         X509 *x = tls_der_certificate(o->authorities[i]);
-        bool is_good = x != NULL && X509_STORE_add_cert(store, x) == 1;
+        /* Looked at for the first time when memory is out, it would never be believed again. */
+        bool is_good =
+            x != NULL && X509_check_purpose(x, -1, 0) != -1 && X509_STORE_add_cert(store, x) == 1;
         X509_free(x);
         if (!is_good) {
             return refuse(E_PROTO, "an authority cannot be read", ret_why);

@@ -144,6 +144,7 @@ static enum err conn_fault(struct tls_conn *c, int ret, bool is_send)
         c->receive_wants_write = c->receive_wants_write || !is_send;
         return E_AGAIN;
     case SSL_ERROR_ZERO_RETURN:
+        c->transport->is_at_end = true;
         return c->is_shaken ? E_CLOSED : conn_break(c, E_PROTO);
     case SSL_ERROR_SYSCALL: /* the socket's, or an end without close_notify */
         (void)conn_break(c, c->news_n > TLS_NEWS_MAX ? E_PROTO : E_SYS);
@@ -284,7 +285,8 @@ static enum err conn_begin(struct tls_conn *c)
         return E_OK;
     }
     c->has_begun = true;
-    return c->side->begin == NULL ? E_OK : c->side->begin(c);
+    enum err e = c->side->begin == NULL ? E_OK : c->side->begin(c);
+    return e == E_OK ? E_OK : conn_break(c, e);
 }
 
 static enum err tls_receive(struct transport *t, void *p, size_t room, size_t *ret_n)

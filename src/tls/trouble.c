@@ -116,10 +116,8 @@ static const char *fault_text(const struct tls_conn *c, int reason)
         return "the peer sends nothing but messages of TLS itself";
     }
     if (reason == 0) { /* the socket's own fault, or close_notify */
-        bool is_closed =
-            c->transport->is_at_end || (SSL_get_shutdown(c->ssl) & SSL_RECEIVED_SHUTDOWN) != 0;
-        return is_closed ? "the peer closed the connection in the handshake"
-                         : "the connection broke in the handshake";
+        return c->transport->is_at_end ? "the peer closed the connection in the handshake"
+                                       : "the connection broke in the handshake";
     }
     return reason > SSL_AD_REASON_OFFSET ? "the peer broke the handshake off with an alert"
                                          : "the peer breaks the rules of TLS";

@@ -118,7 +118,8 @@ enum err upstream_open(struct upstream_set *s, const struct upstream_ask *ask,
 
 enum upstream_outcome upstream_outcome_of(enum reason why)
 {
-    if (why == REASON_connect_refused || why == REASON_connect_timeout) {
+    if (why == REASON_connect_refused || why == REASON_connect_timeout ||
+        why == REASON_upstream_tls || why == REASON_upstream_certificate) {
         return UPSTREAM_CONNECT_FAILED;
     }
     if (why == REASON_upstream_reset) {

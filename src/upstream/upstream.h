@@ -68,15 +68,16 @@ struct upstream_pick {
  * kept-alive connection, else on a new one. Endpoints that refuse at once are passed over. O(1) for
  * round robin and latency, O(log endpoints) with weights and for least connections; allocates
  * nothing but new connections. Errors: E_NOTFOUND (no such service, or no endpoint), E_REFUSED (all
- * refused at once), E_LIMIT (descriptors, ports), E_NOMEM, E_SYS. */
+ * refused at once), E_LIMIT (descriptors, ports), E_PROTO (TLS to the service lacks something),
+ * E_NOMEM, E_SYS. */
 enum err upstream_open(struct upstream_set *s, const struct upstream_ask *ask,
                        struct upstream_pick *ret);
 
 enum upstream_outcome {
     UPSTREAM_ANSWERED = STATS_ENDPOINT_ANSWERED, /* a response head came, whatever its status */
     UPSTREAM_CONNECT_FAILED =
-        STATS_ENDPOINT_CONNECT_FAILED,         /* refused, unreachable, or not in time */
-    UPSTREAM_RESET = STATS_ENDPOINT_RESET,     /* closed before a response */
+        STATS_ENDPOINT_CONNECT_FAILED,     /* refused, unreachable, not in time, or TLS failed */
+    UPSTREAM_RESET = STATS_ENDPOINT_RESET, /* closed before a response */
     UPSTREAM_TIMEOUT = STATS_ENDPOINT_TIMEOUT, /* silent for too long before a response */
     UPSTREAM_ABANDONED =
         STATS_ENDPOINT_ABANDONED /* ended by somebody else: says nothing about the endpoint */

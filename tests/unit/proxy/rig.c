@@ -282,6 +282,11 @@ void rig_free(struct rig *r)
     free(r);
 }
 
+struct http_dialer *rig_dialer(struct rig *r)
+{
+    return &r->dialer.dialer;
+}
+
 struct stats_page *rig_stats(struct rig *r)
 {
     return r->stats;

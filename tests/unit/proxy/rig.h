@@ -20,6 +20,8 @@ struct rig;
 struct rig *rig_new(void);
 void rig_free(struct rig *r);
 struct stats_page *rig_stats(struct rig *r);
+/* Whoever opens connections to the endpoints. */
+struct http_dialer *rig_dialer(struct rig *r);
 struct snapshot *rig_snapshot(struct rig *r);
 /* What the data path reads; for those that the snapshot carries, publish after a change. Clients
  * come from 192.0.2.7, and 192.0.2.0/24 is trusted when use_forwarded_headers is set. */

@@ -2,6 +2,7 @@
  * saw. */
 #include "rig.h"
 
+#include "http/stream.h"
 #include "stats/stats.h"
 
 #include <setjmp.h>
@@ -715,6 +716,32 @@ static void memory_over_the_budget_refuses_new_requests(void **state)
     close(d);
 }
 
+static enum err dial_unable(struct http_dialer *d, const struct ip *ip, uint16_t port,
+                            const struct http_conn_events *events, void *owner,
+                            struct http_conn **ret)
+{
+    (void)d;
+    (void)ip;
+    (void)port;
+    (void)events;
+    (void)owner;
+    (void)ret;
+    return E_PROTO;
+}
+
+/* A Secret that is not there, for example: no try can help. */
+static void what_tls_needs_is_missing(void **state)
+{
+    struct rig *r = *state;
+    int c = rig_client(r);
+    rig_dialer(r)->dial = dial_unable;
+    rig_send(r, c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    const char *got = rig_recv(r, c);
+    assert_has(got, "HTTP/1.1 503 ");
+    assert_has(got, "x-lintel-reason: upstream_tls_missing\r\n");
+    close(c);
+}
+
 static void an_absolute_target_goes_on_in_origin_form(void **state)
 {
     struct rig *r = *state;
@@ -936,6 +963,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(bodies_over_the_limit_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(memory_over_the_budget_refuses_new_requests, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(what_tls_needs_is_missing, setup, teardown),
         cmocka_unit_test_setup_teardown(an_absolute_target_goes_on_in_origin_form, setup, teardown),
         cmocka_unit_test_setup_teardown(a_connection_serves_so_many_requests, setup, teardown),
         cmocka_unit_test_setup_teardown(a_connection_that_ends_with_its_response_is_not_kept, setup,

@@ -65,13 +65,15 @@ static void test_outcomes(void **state)
         enum reason why;
         bool is_failure;
     } cases[] = {
-        {REASON_connect_refused,  true },
-        {REASON_connect_timeout,  true },
-        {REASON_upstream_reset,   true },
-        {REASON_upstream_timeout, true },
-        {REASON_upstream_invalid, false},
-        {REASON_client_abort,     false},
-        {REASON_none,             false},
+        {REASON_connect_refused,      true },
+        {REASON_connect_timeout,      true },
+        {REASON_upstream_tls,         true },
+        {REASON_upstream_certificate, true },
+        {REASON_upstream_reset,       true },
+        {REASON_upstream_timeout,     true },
+        {REASON_upstream_invalid,     false},
+        {REASON_client_abort,         false},
+        {REASON_none,                 false},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         struct world *w = world_new(SNAP_BALANCE_ROUND_ROBIN, 2);

@@ -185,7 +185,7 @@ static void test_no_stream(void **state)
 static void test_dial_errors(void **state)
 {
     (void)state;
-    static const enum err errors[] = {E_NOMEM, E_LIMIT, E_SYS, E_REFUSED};
+    static const enum err errors[] = {E_NOMEM, E_LIMIT, E_SYS, E_PROTO, E_REFUSED};
     struct world *w = world_new(SNAP_BALANCE_ROUND_ROBIN, 1);
     struct upstream_pick pick = {0};
     for (size_t i = 0; i < sizeof(errors) / sizeof(*errors); i++) {

@@ -67,11 +67,13 @@ static void test_failures_by_kind(void **state)
         enum reason why;
         enum stats_endpoint_outcome outcome;
     } cases[] = {
-        {REASON_connect_refused,  STATS_ENDPOINT_CONNECT_FAILED},
-        {REASON_connect_timeout,  STATS_ENDPOINT_CONNECT_FAILED},
-        {REASON_upstream_reset,   STATS_ENDPOINT_RESET         },
-        {REASON_upstream_timeout, STATS_ENDPOINT_TIMEOUT       },
-        {REASON_none,             STATS_ENDPOINT_ABANDONED     },
+        {REASON_connect_refused,      STATS_ENDPOINT_CONNECT_FAILED},
+        {REASON_connect_timeout,      STATS_ENDPOINT_CONNECT_FAILED},
+        {REASON_upstream_tls,         STATS_ENDPOINT_CONNECT_FAILED},
+        {REASON_upstream_certificate, STATS_ENDPOINT_CONNECT_FAILED},
+        {REASON_upstream_reset,       STATS_ENDPOINT_RESET         },
+        {REASON_upstream_timeout,     STATS_ENDPOINT_TIMEOUT       },
+        {REASON_none,                 STATS_ENDPOINT_ABANDONED     },
     };
     (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
