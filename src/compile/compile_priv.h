@@ -427,6 +427,60 @@ const struct service_port *service_find_port(const struct service *service, stru
 const struct service_port *service_find_any_port(const struct service *service, struct str port,
                                                  struct service_port *portless);
 
+/* ---- upstream_tls.c ---- */
+
+struct upstream_tls {                /* what an Ingress says about TLS to its endpoints */
+    struct str namespace_name, name; /* of the Secret with ca.crt, tls.crt and tls.key; empty: none,
+                                        then nothing else is said */
+    struct str ciphers;              /* empty: the usual ones */
+    char server_name[TLS_NAME_BYTES_MAX]; /* as the certificate has it; n = 0: any */
+    uint8_t server_name_n;
+    bool is_verified, sends_name;
+    bool is_broken;                          /* no connection is opened */
+    uint8_t depth, min_version, max_version; /* as in struct snap_service */
+};
+
+/* What others know of the Secret that it names. */
+struct upstream_tls_secret {
+    bool is_there;
+    bool has_authority;         /* a SNAP_AUTHORITY, out of ca.crt */
+    bool has_certificate;       /* a SNAP_CERTIFICATE, out of tls.crt and tls.key */
+    bool is_certificate_broken; /* one of these is there, but cannot be used */
+};
+
+enum upstream_tls_lack {
+    UPSTREAM_TLS_NOTHING,
+    UPSTREAM_TLS_SECRET,
+    UPSTREAM_TLS_AUTHORITY,  /* what it is to be verified by */
+    UPSTREAM_TLS_CERTIFICATE /* of our own */
+};
+
+struct upstream_tls_texts { /* in a shard */
+    struct snap_str server_name, ciphers, authority, certificate;
+};
+
+/* Always something: without annotations, TLS that verifies nothing. Borrows from in. */
+void upstream_tls_get(const struct ingress *in, struct upstream_tls *ret);
+/* Says what is wrong with the annotations. speaks_tls: what backend-protocol says. */
+void upstream_tls_check(struct compile *c, struct diag_batch *batch, const struct ingress *in,
+                        bool speaks_tls);
+/* What TLS needs and the Secret does not have: then no connection is opened. */
+enum upstream_tls_lack upstream_tls_lacks(const struct upstream_tls *t,
+                                          const struct upstream_tls_secret *s);
+/* lack is not UPSTREAM_TLS_NOTHING. */
+void upstream_tls_tell_lack(struct compile *c, struct diag_batch *batch, const struct ingress *in,
+                            const struct upstream_tls *t, enum upstream_tls_lack lack);
+/* Adds what belongs into snap_service.variant: the same text for the same thing only, without '/'.
+ */
+void upstream_tls_emit_variant(const struct upstream_tls *t, struct buf *out);
+/* A SNAP_SERVICE in two steps: the texts are added while its arrays are, the rest is filled in when
+ * shard->bad is known to be false. stamp: another one when the content of the Secret changes. */
+void upstream_tls_add(struct buf *shard, const struct upstream_tls *t,
+                      const struct upstream_tls_secret *s, struct upstream_tls_texts *ret);
+void upstream_tls_fill(struct snap_service *root, const struct upstream_tls *t,
+                       enum upstream_tls_lack lack, const struct upstream_tls_texts *texts,
+                       uint64_t stamp);
+
 /* ---- filters.c, filter_<name>.c ---- */
 
 /* Says what is wrong with the filter's annotations. */
