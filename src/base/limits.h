@@ -211,6 +211,10 @@ enum limit {
 #define UPSTREAM_CONN_AGE_MAX (3600 * USEC_PER_SEC)
 /* Nor are TLS sessions that go back to an older full handshake. */
 #define TLS_SESSION_AGE_MAX (3600 * USEC_PER_SEC)
+/* Between two looks for dialers that nobody needs any more; between two lines of the log that tell
+ * of failures of TLS to one service. */
+#define UPSTREAM_TLS_SWEEP (1 * USEC_PER_SEC)
+#define UPSTREAM_TLS_TOLD  (60 * USEC_PER_SEC)
 /* An endpoint that fails is left out for UPSTREAM_EJECT_MIN, then twice that ... up to
  * UPSTREAM_EJECT_MAX; all is forgiven once it has been back for UPSTREAM_EJECT_MAX. */
 #define UPSTREAM_EJECT_MIN   (5 * USEC_PER_SEC)

@@ -235,7 +235,7 @@ struct snap_service {
     uint8_t is_tls;
     uint8_t is_verified; /* the endpoint's certificate, against authority */
     uint8_t depth;       /* of the chain, at most; 0: any */
-    uint8_t sends_name;  /* SNI: tls_name, or when that is empty the request's host */
+    uint8_t sends_name;  /* SNI: tls_name, if that is a DNS name */
     uint8_t is_broken;   /* what TLS needs is not there: no connection is opened */
     uint8_t min_version; /* 0: 1.2; 13: 1.3 */
     uint8_t max_version; /* 0: 1.3; 12: 1.2 */
