@@ -20,6 +20,7 @@ class Request:
         self.address = address        # that the client, Lintel, dialed
         self.connection = connection  # number of the connection, from 1
         self.body = None              # once it was read
+        self.tls = None               # a Tls, when it came over TLS
 
     def all(self, name):
         return [value for key, value in self.fields if key.lower() == name.lower()]
@@ -106,17 +107,41 @@ def read_chunks(reader):
         assert reader.readline() == b"\r\n"
 
 
+class Tls:
+    """What a handshake came to."""
+
+    def __init__(self, sock):
+        self.version, self.is_resumed = sock.version(), sock.session_reused
+        self.name = getattr(sock, "lintel_name", None)  # that was asked for (SNI)
+        self.protocol = sock.selected_alpn_protocol()
+        self.client = sock.getpeercert(binary_form=True)  # the client's certificate in DER
+
+
 class Connection:
     def __init__(self, backend, sock, number):
         self.backend, self.socket, self.number = backend, sock, number
         self.reader = sock.makefile("rb")
         self.address = sock.getsockname()[0]
+        self.tls = None
+
+    def shake(self, context):
+        self.reader.close()
+        self.socket = context.wrap_socket(self.socket, server_side=True)
+        self.reader = self.socket.makefile("rb")
+        self.tls = Tls(self.socket)
+
+    def say_goodbye(self):
+        """close_notify, without waiting for the peer's."""
+        self.socket.setblocking(False)
+        with contextlib.suppress(OSError, ValueError):
+            self.socket.unwrap()
 
     def serve(self):
         while True:
             request = self.read_head()
             if request is None:
                 return
+            request.tls = self.tls
             exchange = Exchange(self, request)
             self.backend.note(request)
             self.backend.script(exchange)
@@ -145,8 +170,13 @@ class Connection:
 
 
 class Backend:
-    def __init__(self, script=echo, name="backend", port=0, family=socket.AF_INET):
+    """tls: an ssl.SSLContext (servers.server_context()); handshakes that fail are in tls_failures.
+    ends_with_notice: a connection over TLS ends with close_notify, which many servers leave out."""
+
+    def __init__(self, script=echo, name="backend", port=0, family=socket.AF_INET, *, tls=None,
+                 ends_with_notice=True):
         self.script, self.name = script, name
+        self.tls, self.ends_with_notice, self.tls_failures = tls, ends_with_notice, []
         self.lock = threading.Lock()
         self.requests, self.open, self.connection_n = [], set(), 0
         self.keeps_requests = True
@@ -170,9 +200,21 @@ class Backend:
                 self.open.add(connection)
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
+    def _shake(self, connection):
+        try:
+            connection.shake(self.tls)
+        except OSError as error:
+            with self.lock:
+                self.tls_failures.append(str(error))
+            raise
+
     def _serve(self, connection):
         try:
+            if self.tls is not None:
+                self._shake(connection)
             connection.serve()
+            if self.tls is not None and self.ends_with_notice:
+                connection.say_goodbye()
         except (OSError, ValueError):
             pass # the peer went away, or sent what is no HTTP: tests look at what was recorded
         finally:

@@ -1,11 +1,14 @@
 """Real servers behind Lintel: nginx, Apache httpd, Node and Python's http.server. Each answers
-whatever it likes and says, in order, which requests it believes it got: seen()."""
+whatever it likes and says, in order, which requests it believes it got: seen(). Over TLS: nginx,
+openssl s_server, and Backend with server_context()."""
 import os
 import pwd
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
+import tempfile
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -213,3 +216,81 @@ class Python(ThreadingHTTPServer):
 
 
 SERVERS = (Nginx, Apache, Node, Python)
+
+
+# ---- over TLS ----
+
+def server_context(identity, *, clients=None, versions=(ssl.TLSVersion.TLSv1_2, None), ciphers=None,
+                   protocols=()):
+    """For Backend(tls=...). identity: lib.pki's. clients: the authority that clients' certificates
+    have to be signed by; then they must show one. versions: the least and the greatest."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with tempfile.TemporaryDirectory() as directory:
+        context.load_cert_chain(*identity.write(directory))
+    context.minimum_version = versions[0]
+    if versions[1] is not None:
+        context.maximum_version = versions[1]
+    if ciphers is not None:
+        context.set_ciphers(ciphers)
+    if protocols:
+        context.set_alpn_protocols(list(protocols))
+    if clients is not None:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(cadata=clients.certificate)
+
+    def on_name(sock, name, _context):
+        sock.lintel_name = name
+    context.sni_callback = on_name
+    return context
+
+
+class TlsNginx(Nginx):
+    """Each line of the log ends with: name asked for, version, "r" when resumed, what it makes of the
+    client's certificate. clients: as in server_context()."""
+    name = "nginx over TLS"
+
+    def __init__(self, directory, identity, *, clients=None, protocols="TLSv1.2 TLSv1.3"):
+        self.identity, self.clients, self.protocols = identity, clients, protocols
+        super().__init__(directory)
+
+    def command(self):
+        command = super().command()
+        certificate, key = self.identity.write(self.directory)
+        more = f"""
+            ssl_certificate {certificate}; ssl_certificate_key {key};
+            ssl_protocols {self.protocols}; ssl_session_cache shared:all:1m;"""
+        if self.clients is not None:
+            more += f"""
+            ssl_verify_client on; ssl_verify_depth 5;
+            ssl_client_certificate {self.write("clients.crt", self.clients.certificate)};"""
+        config = self.read("nginx.conf").replace(
+            f"listen 127.0.0.1:{self.port};", f"listen 127.0.0.1:{self.port} ssl; {more}").replace(
+            "'$request'", "'$request $ssl_server_name $ssl_protocol $ssl_session_reused "
+            "$ssl_client_verify'")
+        self.write("nginx.conf", config)
+        return command
+
+
+class SServer(Program):
+    """openssl s_server, which answers each request with what it thinks of the connection: answer()
+    has it as a dict. clients: as in server_context()."""
+    name = "openssl s_server"
+
+    def __init__(self, directory, identity, *arguments, clients=None):
+        self.identity, self.clients, self.arguments = identity, clients, arguments
+        super().__init__(directory)
+
+    def command(self):
+        certificate, key = self.identity.write(self.directory)
+        asks = []
+        if self.clients is not None:
+            asks = ["-Verify", "5", "-verify_return_error", "-CAfile",
+                    self.write("clients.crt", self.clients.certificate)]
+        return ["openssl", "s_server", "-accept", f"127.0.0.1:{self.port}", "-cert", certificate,
+                "-cert_chain", certificate, "-key", key, "-www", *asks, *self.arguments]
+
+    @staticmethod
+    def answer(body):
+        lines = body.decode("latin-1").splitlines()
+        said = dict(line.split(":", 1) for line in map(str.strip, lines) if ":" in line)
+        return {key.strip(): value.strip() for key, value in said.items()}
