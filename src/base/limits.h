@@ -29,6 +29,13 @@ enum limit {
     CHUNK_LINE_BYTES_MAX = 256,
     TRAILER_BYTES_MAX = 8 * 1024,
 
+    /* ahead of HTTP */
+    PROXY_V1_BYTES_MAX = 107,       /* a PROXY header of version 1, with its CRLF */
+    PROXY_V2_BYTES_MAX = 4096,      /* of version 2: addresses and whatever the sender adds */
+    PROXY_V2_BYTES_EMITTED = 52,    /* one of ours */
+    CLIENT_HELLO_BYTES_MAX = 16384, /* of TLS records up to the ClientHello's end */
+    SERVER_NAME_BYTES_MAX = 253,    /* RFC 1035 section 2.3.4, as text */
+
     /* worker */
     RECEIVE_BYTES = 64 * 1024,           /* the worker's one receive buffer */
     CONN_PENDING_BYTES_MAX = 256 * 1024, /* unsent bytes held for one connection */
