@@ -141,6 +141,8 @@ enum limit {
     ADMIN_MEMORY_MAX = 64 << 20,
 };
 
+#define TIMEOUT_PROXY_HEADER     (5 * USEC_PER_SEC)
+#define TIMEOUT_TUNNEL_IDLE      (600 * USEC_PER_SEC) /* between two bytes, either way */
 #define TIMEOUT_CLIENT_HEAD      (60 * USEC_PER_SEC)
 #define TIMEOUT_CLIENT_IDLE      (75 * USEC_PER_SEC)
 #define TIMEOUT_CLIENT_BODY      (60 * USEC_PER_SEC) /* between two reads */

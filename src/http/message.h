@@ -14,12 +14,15 @@ enum http_body {
 
 struct transport_tls; /* event/transport.h */
 
-/* The client connection a request came on; lives as long as the connection. */
+/* The client connection a request came on; lives as long as the connection. What a PROXY header
+ * tells takes the place of the connection's own addresses. */
 struct http_peer {
     struct ip ip;
     uint16_t port;       /* the client's */
     uint16_t local_port; /* ours */
+    struct ip local_ip;  /* ours, when a PROXY header told; else family 0: the socket knows */
     bool is_tls;
+    bool is_tls_ahead;               /* to a proxy in front of us, whose PROXY header says so */
     const struct transport_tls *tls; /* once the handshake is done; NULL: plain, or not told */
     struct str listener;             /* name */
 };

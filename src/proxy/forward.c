@@ -4,6 +4,7 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "event/transport.h"
+#include "http/trust.h"
 #include "wire/http1.h"
 
 /* Not forwarded from a client besides the hop-by-hop ones: what we say ourselves, and Proxy, which
@@ -24,24 +25,11 @@ static const bool replaced[FIELD_NAMES_N] = {
 
 /* ---- origin ---- */
 
-static bool is_trusted(const struct snap_global *g, const struct ip *ip)
-{
-    const struct snap_prefix *prefixes = snap_array_get(g, g->trusted);
-    for (uint32_t i = 0; i < g->trusted.n; i++) {
-        struct ip_prefix p = {.ip = {.family = prefixes[i].family}, .bits = prefixes[i].bits};
-        mem_copy(p.ip.bytes, prefixes[i].address, sizeof(p.ip.bytes));
-        if (ip_prefix_has(&p, ip)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* From right to left over X-Forwarded-For, as long as the ones who say it are trusted. What is no
  * address ends the walk. */
 static void find_client(const struct snap_global *g, struct str list, struct ip *client)
 {
-    while (list.n > 0 && is_trusted(g, client)) {
+    while (list.n > 0 && http_trusts(g, client)) {
         size_t at = list.n;
         while (at > 0 && list.p[at - 1] != ',') {
             at--;
@@ -89,12 +77,12 @@ void forward_origin_find(const struct http_request *r, const struct snap_global 
 {
     *ret = (struct forward_origin){
         .client = r->peer->ip,
-        .scheme = r->peer->is_tls ? STR("https") : STR("http"),
+        .scheme = r->peer->is_tls || r->peer->is_tls_ahead ? STR("https") : STR("http"),
         .host = r->authority,
     };
     (void)http_field_get(r->fields, r->field_n, FIELD_x_forwarded_for, &ret->forwarded_for);
     if (global != NULL && global->settings.use_forwarded_headers != 0 &&
-        is_trusted(global, &r->peer->ip)) {
+        http_trusts(global, &r->peer->ip)) {
         believe(r, global, ret);
     }
 }

@@ -191,8 +191,7 @@ void ip_emit(struct wr *w, const struct ip *ip)
     }
 }
 
-/* An IPv4 address in IPv6 clothes is judged as what connecting to it would reach. */
-static struct ip plain_of(const struct ip *ip)
+struct ip ip_unmapped(const struct ip *ip)
 {
     struct ip plain = *ip;
     if (is_mapped(ip)) {
@@ -212,9 +211,11 @@ static bool is_zero(const uint8_t *bytes, size_t n)
     return true;
 }
 
+/* An IPv4 address in IPv6 clothes is judged as what connecting to it would reach, here and below.
+ */
 bool ip_is_loopback(const struct ip *ip)
 {
-    struct ip plain = plain_of(ip);
+    struct ip plain = ip_unmapped(ip);
     if (plain.family == 4) {
         return plain.bytes[0] == 127; /* RFC 1122 section 3.2.1.3 */
     }
@@ -223,7 +224,7 @@ bool ip_is_loopback(const struct ip *ip)
 
 bool ip_is_unusable(const struct ip *ip)
 {
-    struct ip plain = plain_of(ip);
+    struct ip plain = ip_unmapped(ip);
     const uint8_t *b = plain.bytes;
     if (is_zero(b, IPV6_BYTES)) {
         return true;

@@ -20,6 +20,8 @@ bool ip_is_loopback(const struct ip *ip);
 /* Link-local, unspecified or multicast: never an endpoint. */
 bool ip_is_unusable(const struct ip *ip);
 int ip_cmp(const struct ip *a, const struct ip *b);
+/* The IPv4 address in an IPv4-mapped IPv6 address (::ffff:a.b.c.d), else ip as it is. */
+struct ip ip_unmapped(const struct ip *ip);
 
 struct ip_prefix {
     struct ip ip; /* host bits are zero */

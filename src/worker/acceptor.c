@@ -18,7 +18,6 @@ static timer_fn acceptor_on_pause;
 static bool peer_of(const struct sockaddr_storage *from, const struct heritage_listener *listener,
                     struct http_peer *ret)
 {
-    static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
     struct http_peer peer = {.local_port = listener->port,
                              .listener = str_from_cstr(listener->name)};
     if (from->ss_family == AF_INET) {
@@ -28,12 +27,10 @@ static bool peer_of(const struct sockaddr_storage *from, const struct heritage_l
         mem_copy(peer.ip.bytes, &in->sin_addr, 4);
     } else if (from->ss_family == AF_INET6) {
         const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)(const void *)from;
-        bool is_v4 = str_eq(str_make((const char *)&in6->sin6_addr, sizeof(mapped)),
-                            str_make((const char *)mapped, sizeof(mapped)));
-        peer.ip.family =
-            is_v4 ? 4 : 6; /* a dual-stack socket shows IPv4 clients as ::ffff:a.b.c.d */
+        peer.ip.family = 6;
         peer.port = ntohs(in6->sin6_port);
-        mem_copy(peer.ip.bytes, (const char *)&in6->sin6_addr + (is_v4 ? 12 : 0), is_v4 ? 4 : 16);
+        mem_copy(peer.ip.bytes, &in6->sin6_addr, 16);
+        peer.ip = ip_unmapped(&peer.ip); /* a dual-stack socket shows IPv4 clients like this */
     } else {
         return false;
     }
@@ -70,7 +67,7 @@ static bool accept_one(struct acceptor *a)
     a->is_paused = false;
     bool is_ip = peer_of(&from, a->listener, &peer);
     peer.is_tls = a->server->opener != NULL;
-    if (!is_ip || http1_server_accept(a->server, fd, &peer) != E_OK) {
+    if (!is_ip || prelude_accept(a->prelude, a->server, fd, &peer) != E_OK) {
         stats_add(&a->server->stats->accept_failed, 1);
     } else {
         stats_add(&a->server->stats->accepted, 1);
@@ -112,7 +109,7 @@ static void acceptor_on_pause(struct timer *t)
 }
 
 void acceptor_init(struct acceptor *a, struct loop *loop, struct http1_server *server,
-                   acceptor_conn_n_fn *conn_n, const void *arg,
+                   acceptor_conn_n_fn *conn_n, const void *arg, struct prelude *prelude,
                    const struct heritage_listener *listener)
 {
     *a = (struct acceptor){.watch = {.fd = -1},
@@ -120,6 +117,7 @@ void acceptor_init(struct acceptor *a, struct loop *loop, struct http1_server *s
                            .server = server,
                            .conn_n = conn_n,
                            .arg = arg,
+                           .prelude = prelude,
                            .listener = listener};
 }
 

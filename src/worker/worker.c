@@ -40,6 +40,7 @@ struct worker {
     struct http1_heir heir; /* server hands connections over to server2 */
     struct https https;
     struct dialers dialers;
+    struct prelude prelude; /* leads them to server, or to https.server */
     struct upstream_set *upstreams;
     struct series_table *series;
     struct stats_endpoint_table *endpoints;
@@ -75,7 +76,7 @@ static void on_log_timer(struct timer *t)
 static size_t conn_n(const void *arg)
 {
     const struct worker *w = arg;
-    return w->server.conn_n + w->https.server.conn_n + w->server2.conn_n;
+    return w->server.conn_n + w->https.server.conn_n + w->server2.conn_n + w->prelude.conn_n;
 }
 
 /* ---- draining ---- */
@@ -93,6 +94,7 @@ static void on_drain_timer(struct timer *t)
         acceptor_stop(&w->acceptors[i]);
     }
     w->proxy.is_draining = true;
+    prelude_drain(&w->prelude);
     http1_server_drain(&w->server);
     http1_server_drain(&w->https.server);
     http2_server_drain(&w->server2);
@@ -248,10 +250,12 @@ static enum err worker_init(struct worker *w)
     w->heir.take = on_http2;
     w->server.heir = &w->heir;
     TRY(https_open(w));
+    prelude_init(&w->prelude, w->loop, &w->snapshot, &w->settings, w->stats);
     for (uint32_t i = 0; i < h->listener_n; i++) {
         bool is_https = str_eq(str_from_cstr(h->listeners[i].name), STR("https"));
         acceptor_init(&w->acceptors[w->acceptor_n++], w->loop,
-                      is_https ? &w->https.server : &w->server, conn_n, w, &h->listeners[i]);
+                      is_https ? &w->https.server : &w->server, conn_n, w, &w->prelude,
+                      &h->listeners[i]);
     }
     loop_on_tick(w->loop, on_tick, w);
     struct snapshot *const snapshots[] = {
@@ -262,6 +266,7 @@ static enum err worker_init(struct worker *w)
 
 static void worker_fini(struct worker *w)
 {
+    prelude_fini(&w->prelude);
     http1_server_fini(&w->server);
     http1_server_fini(&w->https.server);
     http2_server_fini(&w->server2);

@@ -42,8 +42,9 @@ class Closed(ConnectionError):
 
 
 class Client:
-    def __init__(self, port, host="127.0.0.1", timeout=TIMEOUT_S):
-        self.socket = socket.create_connection((host, port), timeout=timeout)
+    def __init__(self, port, host="127.0.0.1", timeout=TIMEOUT_S, source=None):
+        self.socket = socket.create_connection((host, port), timeout=timeout,
+                                               source_address=source and (source, 0))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.unread = b""
 

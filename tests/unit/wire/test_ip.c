@@ -200,6 +200,24 @@ static void address_classes(void **state)
     }
 }
 
+static void unmapped(void **state)
+{
+    static const struct {
+        const char *from, *to;
+    } cases[] = {
+        {"::ffff:192.0.2.1", "192.0.2.1"       },
+        {"192.0.2.1",        "192.0.2.1"       },
+        {"::192.0.2.1",      "::192.0.2.1"     },
+        {"::fffe:192.0.2.1", "::fffe:192.0.2.1"},
+        {"2001:db8::1",      "2001:db8::1"     },
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct ip from = ip_of(cases[i].from), to = ip_of(cases[i].to), got = ip_unmapped(&from);
+        assert_memory_equal(&got, &to, sizeof(to));
+    }
+}
+
 static void order(void **state)
 {
     (void)state;
@@ -280,6 +298,7 @@ int main(void)
         cmocka_unit_test(agrees_with_the_c_library),
         cmocka_unit_test(random_addresses_survive_the_text),
         cmocka_unit_test(address_classes),
+        cmocka_unit_test(unmapped),
         cmocka_unit_test(order),
         cmocka_unit_test(prefix),
         cmocka_unit_test(prefix_refuses),

@@ -25,6 +25,8 @@ struct world {
     size_t other_n; /* connections that another server has */
     struct http_handler handler;
     struct heritage_listener listener;
+    struct snapshot snapshot;
+    struct prelude prelude;
     struct acceptor acceptor;
     struct stats_page *stats;
 };
@@ -75,13 +77,16 @@ static void world_init(struct world *w)
     assert_int_equal(loop_new(&w->loop), E_OK);
     assert_int_equal(http1_context_init(&w->context, w->loop, &w->settings, &w->budget), E_OK);
     http1_server_init(&w->server, &w->context, &w->handler, w->stats);
-    acceptor_init(&w->acceptor, w->loop, &w->server, conn_n, w, &w->listener);
+    snapshot_init(&w->snapshot);
+    prelude_init(&w->prelude, w->loop, &w->snapshot, &w->settings, w->stats);
+    acceptor_init(&w->acceptor, w->loop, &w->server, conn_n, w, &w->prelude, &w->listener);
     assert_int_equal(acceptor_start(&w->acceptor), E_OK);
 }
 
 static void world_fini(struct world *w)
 {
     acceptor_stop(&w->acceptor);
+    prelude_fini(&w->prelude);
     http1_server_fini(&w->server);
     (void)loop_step(w->loop, 0);
     http1_context_fini(&w->context);
