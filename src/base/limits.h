@@ -154,6 +154,7 @@ enum limit {
 #define TIMEOUT_UPSTREAM_READ    (60 * USEC_PER_SEC) /* between two reads */
 #define TIMEOUT_UPSTREAM_WRITE   (60 * USEC_PER_SEC) /* between two successful writes */
 #define TIMEOUT_UPSTREAM_IDLE    (60 * USEC_PER_SEC)
+#define TIMEOUT_UPSTREAM_PEER    (30 * USEC_PER_SEC)  /* for acknowledgements of its kernel */
 #define TIMEOUT_DRAIN            (240 * USEC_PER_SEC) /* in-flight requests after SIGTERM */
 #define TIMEOUT_CONTROLLER_EXIT  (5 * USEC_PER_SEC)   /* from its drain message to SIGKILL */
 #define TIMEOUT_DRAIN_MARGIN     (5 * USEC_PER_SEC)   /* for workers, past grace and drain time */
