@@ -27,6 +27,15 @@ struct http_peer {
     struct str listener;             /* name */
 };
 
+struct snapshot_segment;
+
+/* Where a connection goes whose bytes are passed on as they are; lives as long as its stream. */
+struct http_tunnel {
+    struct str service; /* key of its SNAP_SERVICE shard */
+    uint64_t service_hash;
+    struct snapshot_segment *segment; /* which service lies in: ref it to keep that */
+};
+
 struct http_request {
     struct str head; /* the bytes that all strs below point into: copy it, shift them */
     struct str method;
@@ -36,11 +45,13 @@ struct http_request {
     uint32_t field_n;
     enum http_body body;
     uint64_t body_n;
-    uint8_t version;    /* 10, 11, 20, 30: for logs only */
+    uint8_t version;    /* 10, 11, 20, 30; 0: a tunnel; for logs only */
     bool is_head;       /* method HEAD: the response has no body */
     struct str upgrade; /* the protocols it asks to switch to; empty = none */
     bool expects_other; /* an Expect that nobody here can meet */
     const struct http_peer *peer;
+    const struct http_tunnel *tunnel; /* not NULL: no request at all, but bytes both ways until both
+                                         sides have ended; what is above is for logs */
 };
 
 struct http_response {
@@ -50,7 +61,8 @@ struct http_response {
     enum http_body
         body; /* NONE: content-length among the fields is forwarded as it is (HEAD, 304) */
     uint64_t body_n;
-    bool is_tunnel; /* status 101: from here on both sides' bodies are bytes without a frame */
+    bool is_tunnel; /* status 101, or none: from here on both sides' bodies are bytes without a
+                       frame */
     bool is_last;   /* our side: no further request on this connection after it */
 };
 

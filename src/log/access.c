@@ -117,6 +117,8 @@ static void wr_endpoint(struct wr *w, const struct access_entry *e)
 static struct str version_text(uint8_t version)
 {
     switch (version) {
+    case 0:
+        return STR("tcp/passthrough");
     case 10:
         return STR("HTTP/1.0");
     case 20:

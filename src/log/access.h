@@ -14,7 +14,7 @@ enum access_log_format { ACCESS_LOG_OFF, ACCESS_LOG_TEXT, ACCESS_LOG_JSON };
 struct access_entry { /* strs are borrowed during the call; empty ones are written as "-" */
     struct ip client;
     struct str method, target, authority, referer, user_agent, request_id;
-    uint8_t version; /* 10, 11, 20, 30 */
+    uint8_t version; /* 10, 11, 20, 30; 0: no HTTP at all */
     uint16_t status; /* 499: the client went away before a status was sent */
     uint64_t request_bytes, body_bytes;
     usec_t duration;

@@ -114,7 +114,7 @@ static void exchange_answer_with(struct exchange *x, enum reason why, uint16_t s
     x->reason = why;
     x->status = answer.response.status;
     x->has_responded = true;
-    x->body_bytes = x->request.is_head ? 0 : answer.body.n;
+    x->body_bytes = x->request.is_head || x->is_passed_through ? 0 : answer.body.n;
     (void)x->client->ops->send_response(x->client, &answer.response, answer.body, true);
     /* Whether the client gets it or not, this is the end. */
     exchange_end(x);
@@ -156,6 +156,9 @@ static enum err exchange_send(struct exchange *x)
 {
     struct forward_text text;
     struct http_request out = x->request;
+    if (x->is_passed_through) {
+        return x->upstream->ops->send_request(x->upstream, &out, STR_EMPTY, false);
+    }
     out.fields = x->proxy->fields;
     out.field_n = forward_request_fields(&x->request, &x->origin, global_of(x->proxy),
                                          exchange_id(x), &text, x->proxy->fields);
@@ -177,8 +180,8 @@ static void exchange_try(struct exchange *x, enum reason before)
     struct proxy *p = x->proxy;
     bool is_fresh = before != REASON_none && x->pick.is_reused;
     struct upstream_ask ask = {
-        .service = snap_str_get(x->match.host, x->backend->service),
-        .service_hash = x->backend->service_hash,
+        .service = x->service,
+        .service_hash = x->service_hash,
         .now = clock_monotonic(),
         .avoid = is_fresh ? NULL : x->pick.endpoint, /* a dead kept connection is not its fault */
         .is_next = before == REASON_connect_refused,
@@ -259,7 +262,7 @@ static void response_went(struct exchange *x, enum err e, bool is_end)
                      e == E_CLOSED || e == E_SYS ? REASON_client_abort : REASON_upstream_invalid);
         return;
     }
-    if (is_end && x->upstream_status == 101 && !x->is_request_ended) {
+    if (is_end && x->is_tunnel && !x->is_request_ended) {
         x->is_response_ended = true; /* the client may go on with its half */
     } else if (is_end) {
         exchange_end(x);
@@ -294,6 +297,7 @@ static void upstream_on_response(struct http_stream *s, const struct http_respon
     }
     x->has_responded = true;
     if (r->is_tunnel && (e == E_OK || e == E_AGAIN)) { /* now bytes flow both ways */
+        x->is_tunnel = true;
         x->is_request_ended = false;
         x->client->ops->pull(x->client);
     }
@@ -342,7 +346,7 @@ static const struct http_stream_events upstream_events = {
 static bool is_body_too_large(const struct exchange *x)
 {
     uint64_t max = x->proxy->settings->proxy_body_size;
-    return max != 0 && x->upstream_status != 101 &&
+    return max != 0 && !x->is_tunnel &&
            (x->request_body_bytes > max ||
             (x->request.body == HTTP_BODY_LENGTH && x->request.body_n > max));
 }
@@ -462,8 +466,10 @@ static struct exchange *exchange_new(struct proxy *p, struct http_stream *s,
         .is_first_body_kept = is_body_kept,
         .is_first_end = is_end,
         .is_request_ended = is_end,
+        .is_passed_through = r->tunnel != NULL,
+        .is_tunnel = r->tunnel != NULL,
         .began = clock_monotonic(),
-        .request_bytes = r->head.n + body.n,
+        .request_bytes = (r->tunnel == NULL ? r->head.n : 0) + body.n,
         .request_body_bytes = body.n,
     };
     p->budget->used += block_bytes;
@@ -538,6 +544,16 @@ static bool exchange_filter(struct exchange *x)
     return true;
 }
 
+/* Where it goes was settled before the connection came here: there is no route. */
+static void exchange_pass_through(struct exchange *x)
+{
+    const struct http_tunnel *to = x->request.tunnel;
+    x->match.segment = snapshot_segment_ref(to->segment);
+    x->service = to->service;
+    x->service_hash = to->service_hash;
+    exchange_try(x, REASON_none);
+}
+
 static void proxy_on_request(struct http_handler *h, struct http_stream *s,
                              const struct http_request *r, struct str body, bool is_end)
 {
@@ -561,6 +577,10 @@ static void proxy_on_request(struct http_handler *h, struct http_stream *s,
         exchange_answer(x, REASON_overloaded);
         return;
     }
+    if (x->is_passed_through) {
+        exchange_pass_through(x);
+        return;
+    }
     if (is_body_too_large(x)) {
         refuse_body(x);
         return;
@@ -578,6 +598,8 @@ static void proxy_on_request(struct http_handler *h, struct http_stream *s,
         exchange_answer(x, REASON_no_endpoints);
         return;
     }
+    x->service = snap_str_get(x->match.host, x->backend->service);
+    x->service_hash = x->backend->service_hash;
     exchange_try(x, REASON_none);
 }
 

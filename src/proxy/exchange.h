@@ -11,11 +11,13 @@ struct exchange {
     struct proxy *proxy;
     struct list link;
     size_t block_bytes;
-    struct http_stream *client;   /* NULL once released */
-    struct http_stream *upstream; /* NULL while there is none */
-    struct http_request request;  /* in our memory */
-    struct route_match match;     /* match.segment is held */
-    const struct snap_backend *backend;
+    struct http_stream *client;         /* NULL once released */
+    struct http_stream *upstream;       /* NULL while there is none */
+    struct http_request request;        /* in our memory */
+    struct route_match match;           /* match.segment is held */
+    const struct snap_backend *backend; /* NULL when passed through */
+    struct str service;                 /* key of the SNAP_SERVICE shard it goes to */
+    uint64_t service_hash;
     struct upstream_pick pick;
     struct str first_body;   /* kept piece of the request body */
     bool is_first_body_kept; /* not with trailers: these are gone when a retry needs them */
@@ -25,6 +27,8 @@ struct exchange {
     bool is_request_started; /* body bytes beyond first_body have gone upstream */
     bool has_responded;      /* the response head is on its way to the client */
     bool is_refused_plain;   /* the host is not served without TLS */
+    bool is_passed_through;  /* no request: a connection whose bytes go on as they are */
+    bool is_tunnel;          /* that, or after a 101: each side ends its half by itself */
     bool is_response_ended;  /* a tunnel whose endpoint has ended its half */
     uint8_t tries;           /* that reached an endpoint, or may have */
     uint8_t refusals;        /* connections refused */

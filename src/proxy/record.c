@@ -16,9 +16,25 @@ static void count_status(struct stats_page *stats, uint16_t status)
     }
 }
 
+enum { UPSTREAM_NAME_BYTES = 384 };
+
+/* "<namespace>-<service>-<port>" out of a key, which may have a variant behind that. */
+static struct str upstream_name(struct str key, char *room)
+{
+    struct wr w = wr_make(room, UPSTREAM_NAME_BYTES);
+    struct str part;
+    for (int i = 0; i < 3 && key.n > 0; i++) {
+        (void)str_cut(key, '/', &part, &key); /* the last one may have nothing behind it */
+        wr_str(&w, i == 0 ? STR_EMPTY : STR("-"));
+        wr_str(&w, part);
+    }
+    return str_make(room, wr_n(&w));
+}
+
 static void exchange_log(struct exchange *x, usec_t now)
 {
     struct proxy *p = x->proxy;
+    char room[UPSTREAM_NAME_BYTES];
     if (p->log->format == ACCESS_LOG_OFF) {
         return;
     }
@@ -50,6 +66,8 @@ static void exchange_log(struct exchange *x, usec_t now)
     }
     if (x->backend != NULL) {
         e.upstream_name = snap_str_get(x->match.host, x->backend->log_name);
+    } else if (x->is_passed_through) {
+        e.upstream_name = upstream_name(x->service, room);
     }
     access_log_write(p->log, &e, clock_wall());
 }
@@ -76,7 +94,8 @@ static void exchange_count(struct exchange *x, usec_t now)
         .request_bytes = x->request_bytes,
         .response_bytes = x->body_bytes,
     };
-    if (x->proxy->series != NULL) {
+    /* Tunnels last for hours and are no requests: they would only spoil what is said of these. */
+    if (x->proxy->series != NULL && !x->is_passed_through) {
         series_record(x->proxy->series, &key, &sample);
     }
 }

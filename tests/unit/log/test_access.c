@@ -160,6 +160,20 @@ static void text_of_ipv6_and_other_versions(void **state)
                     "0.001 200 0123456789abcdef0123456789abcdef\n");
 }
 
+static void text_of_a_tunnel(void **state)
+{
+    struct access_entry e = full_entry();
+    (void)state;
+    e.method = STR("TCP");
+    e.target = e.authority = STR("a.example");
+    e.referer = e.user_agent = STR_EMPTY;
+    e.version = 0;
+    e.reason = REASON_tunnel_idle;
+    expect_text(&e, "192.0.2.1 - - [02/Jan/2026:03:04:05 +0000] \"TCP a.example tcp/passthrough\" "
+                    "200 5 \"-\" \"-\" 77 1.234 [default-web-80] [] 10.0.0.9:8080 5 0.012 200 "
+                    "0123456789abcdef0123456789abcdef tunnel_idle\n");
+}
+
 static void text_escapes_as_nginx_does(void **state)
 {
     struct access_entry e = full_entry();
@@ -487,6 +501,7 @@ int main(void)
         cmocka_unit_test(text_is_ingress_nginx_s),
         cmocka_unit_test(text_without_what_did_not_come),
         cmocka_unit_test(text_of_ipv6_and_other_versions),
+        cmocka_unit_test(text_of_a_tunnel),
         cmocka_unit_test(text_escapes_as_nginx_does),
         cmocka_unit_test(time_goes_on),
         cmocka_unit_test(json_line),

@@ -5,6 +5,8 @@
 #include "http1/server.h"
 #include "proxy/proxy.h"
 #include "snapshot/write.h"
+#include "tcp/client.h"
+#include "tcp/server.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -25,7 +27,11 @@ struct rig {
     struct http1_context http1;
     struct http1_server server;
     struct http1_dialer dialer;
+    struct tcp_context tcp;
+    struct tcp_server tunnels;
+    struct tcp_dialer tcp_dialer;
     struct upstream_dialers dialers;
+    uint8_t protocol; /* of the service: enum snap_protocol */
     struct upstream_set *upstreams;
     struct stats_endpoint_table *endpoints;
     struct proxy proxy;
@@ -154,7 +160,7 @@ static void make_service(const struct rig *r, struct buf *b, int n)
     s->port = port;
     s->variant = s->tls_name = s->ciphers = s->authority = s->certificate = none;
     s->status = SNAP_SERVICE_OK;
-    s->protocol = SNAP_HTTP1;
+    s->protocol = r->protocol;
     s->endpoints = endpoints;
     check(snap_shard_end(b) == E_OK);
 }
@@ -212,14 +218,13 @@ void rig_set_endpoints(struct rig *r, int n)
 static struct http_dialer *dialers_take(struct upstream_dialers *d, const struct snap_service *s)
 {
     struct rig *r = container_of(d, struct rig, dialers);
-    check(s->protocol == SNAP_HTTP1);
-    return &r->dialer.dialer;
+    return s->protocol == SNAP_TCP ? &r->tcp_dialer.dialer : &r->dialer.dialer;
 }
 
 static void dialers_give(struct upstream_dialers *d, struct http_dialer *dialer)
 {
     struct rig *r = container_of(d, struct rig, dialers);
-    check(dialer == &r->dialer.dialer);
+    check(dialer == &r->dialer.dialer || dialer == &r->tcp_dialer.dialer);
 }
 
 static struct stats_endpoint_region endpoint_region; /* emptied by each rig; large */
@@ -242,6 +247,9 @@ struct rig *rig_new(void)
     check(access_log_init(&r->log, -1, ACCESS_LOG_OFF) == E_OK);
     http1_dialer_init(&r->dialer, &r->http1, r->stats);
     r->dialers = (struct upstream_dialers){dialers_take, dialers_give};
+    check(tcp_context_init(&r->tcp, r->loop, &r->settings, &r->budget, r->stats) == E_OK);
+    tcp_dialer_init(&r->tcp_dialer, &r->tcp, 0);
+    r->protocol = SNAP_HTTP1;
     check(stats_endpoint_table_new(&endpoint_region, &r->endpoints) == E_OK);
     check(upstream_set_new(&r->snapshot, &r->dialers, &r->settings, r->stats, r->endpoints, 0,
                            &r->upstreams) == E_OK);
@@ -256,6 +264,7 @@ struct rig *rig_new(void)
     };
     check(proxy_init(&r->proxy) == E_OK);
     http1_server_init(&r->server, &r->http1, &r->proxy.handler, r->stats);
+    tcp_server_init(&r->tunnels, &r->tcp, &r->proxy.handler);
     rig_set_endpoints(r, RIG_ENDPOINTS);
     return r;
 }
@@ -264,12 +273,14 @@ void rig_free(struct rig *r)
 {
     rig_inside++;
     http1_server_fini(&r->server);
+    tcp_server_fini(&r->tunnels);
     upstream_set_free(r->upstreams);
     stats_endpoint_table_free(r->endpoints);
     rig_inside--;
     step(r);
     proxy_fini(&r->proxy);
     http1_context_fini(&r->http1);
+    tcp_context_fini(&r->tcp);
     snapshot_fini(&r->snapshot);
     loop_free(r->loop);
     for (int i = 0; i < RIG_ENDPOINTS; i++) {
@@ -333,6 +344,46 @@ int rig_client(struct rig *r)
     int fd = rig_client_from(r, (const uint8_t[]){192, 0, 2}, 7, 0);
     check(fd >= 0);
     return fd;
+}
+
+void rig_speak_tcp(struct rig *r, uint8_t proxy_protocol)
+{
+    bool is_new = r->protocol != SNAP_TCP;
+    r->tcp_dialer.proxy_protocol = proxy_protocol;
+    r->protocol = SNAP_TCP;
+    if (is_new) {
+        rig_set_endpoints(r, RIG_ENDPOINTS);
+    }
+}
+
+int rig_tunnel(struct rig *r, const char *name, int buffer_bytes)
+{
+    const struct http_peer peer = {
+        .ip = {4, {192, 0, 2, 7}},
+        .port = 1234,
+        .local_port = 443,
+        .local_ip = {4, {192, 0, 2, 1}},
+        .listener = STR("https")
+    };
+    static const struct str service = STR_INIT("ns/s/80");
+    const struct snapshot_entry *e =
+        snapshot_find(&r->snapshot, SNAP_SERVICE, service, hash_str(service));
+    int fds[2];
+    check(e != NULL &&
+          socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) == 0);
+    for (int i = 0; i < 2 && buffer_bytes > 0; i++) {
+        check(setsockopt(fds[i], SOL_SOCKET, SO_SNDBUF, &buffer_bytes, sizeof(buffer_bytes)) == 0);
+    }
+    const struct http_tunnel where = {snap_str_get(e->shard, e->shard->key), hash_str(service),
+                                      e->segment};
+    rig_inside++;
+    enum err err = tcp_server_accept(&r->tunnels, fds[0], &peer, str_from_cstr(name), &where);
+    rig_inside--;
+    if (err != E_OK) { /* memory ran out, as some tests want it */
+        (void)close(fds[1]);
+        return -1;
+    }
+    return fds[1];
 }
 
 int rig_accept(struct rig *r, int i)

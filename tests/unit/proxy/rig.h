@@ -33,6 +33,11 @@ int rig_client(struct rig *r);
 /* The same from the given address (network: three bytes), with small socket buffers (0 = the usual
  * ones); -1 when the server could not take it. */
 int rig_client_from(struct rig *r, const uint8_t *network, uint8_t address, int buffer_bytes);
+/* From now on endpoints are spoken to in bytes, behind a PROXY header of that version (0: none). */
+void rig_speak_tcp(struct rig *r, uint8_t proxy_protocol);
+/* A new client connection, from 192.0.2.7:1234 to 192.0.2.1:443, that is passed through to the
+ * service; name is the server name that it asks for. */
+int rig_tunnel(struct rig *r, const char *name, int buffer_bytes);
 /* The port that endpoint i has in the snapshot. */
 uint16_t rig_port(const struct rig *r, int i);
 /* The next connection that came to endpoint i, or -1. */
