@@ -544,6 +544,15 @@ static bool exchange_filter(struct exchange *x)
     return true;
 }
 
+/* False: its endpoints expect requests, which bytes of a client's choice must never become. */
+static bool is_for_bytes(const struct proxy *p, const struct http_tunnel *to)
+{
+    const struct snapshot_entry *e =
+        snapshot_find(p->snapshot, SNAP_SERVICE, to->service, to->service_hash);
+    return e == NULL || /* without it there is no endpoint */
+           ((const struct snap_service *)(const void *)e->shard)->protocol == SNAP_TCP;
+}
+
 /* Where it goes was settled before the connection came here: there is no route. */
 static void exchange_pass_through(struct exchange *x)
 {
@@ -551,7 +560,11 @@ static void exchange_pass_through(struct exchange *x)
     x->match.segment = snapshot_segment_ref(to->segment);
     x->service = to->service;
     x->service_hash = to->service_hash;
-    exchange_try(x, REASON_none);
+    if (is_for_bytes(x->proxy, to)) {
+        exchange_try(x, REASON_none);
+    } else {
+        exchange_answer(x, REASON_internal);
+    }
 }
 
 static void proxy_on_request(struct http_handler *h, struct http_stream *s,

@@ -39,8 +39,10 @@ struct worker {
     struct http2_server server2;
     struct http1_heir heir; /* server hands connections over to server2 */
     struct https https;
+    struct tcp_context tcp;
+    struct tcp_server tunnels;
+    struct prelude prelude; /* leads them to server, https.server or tunnels */
     struct dialers dialers;
-    struct prelude prelude; /* leads them to server, or to https.server */
     struct upstream_set *upstreams;
     struct series_table *series;
     struct stats_endpoint_table *endpoints;
@@ -76,7 +78,8 @@ static void on_log_timer(struct timer *t)
 static size_t conn_n(const void *arg)
 {
     const struct worker *w = arg;
-    return w->server.conn_n + w->https.server.conn_n + w->server2.conn_n + w->prelude.conn_n;
+    return w->server.conn_n + w->https.server.conn_n + w->server2.conn_n + w->tunnels.conn_n +
+           w->prelude.conn_n;
 }
 
 /* ---- draining ---- */
@@ -250,7 +253,9 @@ static enum err worker_init(struct worker *w)
     w->heir.take = on_http2;
     w->server.heir = &w->heir;
     TRY(https_open(w));
-    prelude_init(&w->prelude, w->loop, &w->snapshot, &w->settings, w->stats);
+    TRY(tcp_context_init(&w->tcp, w->loop, &w->settings, &w->budget, w->stats));
+    tcp_server_init(&w->tunnels, &w->tcp, &w->proxy.handler);
+    prelude_init(&w->prelude, w->loop, &w->snapshot, &w->settings, w->stats, &w->tunnels);
     for (uint32_t i = 0; i < h->listener_n; i++) {
         bool is_https = str_eq(str_from_cstr(h->listeners[i].name), STR("https"));
         acceptor_init(&w->acceptors[w->acceptor_n++], w->loop,
@@ -270,6 +275,7 @@ static void worker_fini(struct worker *w)
     http1_server_fini(&w->server);
     http1_server_fini(&w->https.server);
     http2_server_fini(&w->server2);
+    tcp_server_fini(&w->tunnels);
     upstream_set_free(w->upstreams);
     (void)loop_step(w->loop, 0); /* frees what waits for the end of a tick */
     proxy_fini(&w->proxy);
@@ -278,6 +284,7 @@ static void worker_fini(struct worker *w)
     https_fini(&w->https);
     http1_context_fini(&w->http1);
     http2_context_fini(&w->http2);
+    tcp_context_fini(&w->tcp);
     intake_close(&w->intake);
     snapshot_fini(&w->snapshot);
     snapshot_fini(&w->secrets);

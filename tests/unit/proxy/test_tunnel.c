@@ -331,6 +331,20 @@ static void a_request_is_no_tunnel(void **state)
     close(c);
 }
 
+static void bytes_are_no_request(void **state)
+{
+    struct rig *r = rig_new(); /* endpoints expect HTTP */
+    int i, c = rig_tunnel(r, "a", 0);
+    (void)state;
+    rig_send(r, c, "GET /secret HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_true(rig_is_closed(r, c));
+    assert_int_equal(rig_accept_any(r, &i), -1);
+    assert_int_equal(reason_count(r, REASON_internal), 1);
+    assert_over(r, 1);
+    close(c);
+    rig_free(r);
+}
+
 static void breaks_are_passed_on(void **state)
 {
     struct linger linger = {1, 0};
@@ -587,6 +601,7 @@ int main(void)
         TEST(a_refusing_endpoint_is_passed_over),
         TEST(no_endpoint_is_there),
         TEST(a_request_is_no_tunnel),
+        cmocka_unit_test(bytes_are_no_request),
         TEST(breaks_are_passed_on),
         TEST(a_break_behind_an_end),
         TEST(silence_ends_it),

@@ -78,7 +78,7 @@ static void world_init(struct world *w)
     assert_int_equal(http1_context_init(&w->context, w->loop, &w->settings, &w->budget), E_OK);
     http1_server_init(&w->server, &w->context, &w->handler, w->stats);
     snapshot_init(&w->snapshot);
-    prelude_init(&w->prelude, w->loop, &w->snapshot, &w->settings, w->stats);
+    prelude_init(&w->prelude, w->loop, &w->snapshot, &w->settings, w->stats, NULL);
     acceptor_init(&w->acceptor, w->loop, &w->server, conn_n, w, &w->prelude, &w->listener);
     assert_int_equal(acceptor_start(&w->acceptor), E_OK);
 }

@@ -1,6 +1,6 @@
-/* PROXY headers ahead of HTTP, over real TCP connections: whatever way the bytes come, the server
- * behind sees the client they tell of and every byte that follows; what is no header is refused and
- * counted; nothing waits for ever. */
+/* PROXY headers ahead of HTTP, and ClientHellos of hosts that are passed through, over real TCP
+ * connections: whatever way the bytes come, who is behind sees the client they tell of and every
+ * byte that is his; what is no header is refused and counted; nothing waits for ever. */
 #include "worker/prelude.h"
 
 #include <arpa/inet.h>
@@ -27,14 +27,20 @@
 #define V1_TCP4   "PROXY TCP4 203.0.113.9 203.0.113.1 8080 80\r\n"
 #define REQUEST   "GET / HTTP/1.0\r\n\r\n"
 
+enum { SEGMENTS_MAX = 8 };
+
 struct world {
     struct loop *loop;
-    struct buf segment;
+    struct buf segments[SEGMENTS_MAX];
+    int segment_n;
     struct snapshot snapshot;
     struct snap_settings settings;
     struct http_budget budget;
     struct http1_context context;
-    struct http1_server server;
+    struct http1_server server, tls; /* tls: takes any bytes for TLS */
+    struct transport_opener opener;
+    struct tcp_context tcp;
+    struct tcp_server tunnels;
     struct http_handler handler;
     struct prelude prelude;
     struct stats_page *stats;
@@ -43,7 +49,47 @@ struct world {
     size_t request_n, rejected_n;
     struct http_peer peer; /* of the last request, or of what was rejected */
     enum reason why;
+    struct str start; /* of what was rejected */
+    char text[4096];  /* what came through tunnels */
+    size_t text_n, tunnel_n;
+    char name[256], service[256]; /* of the last tunnel */
 };
+
+static struct world *tunnel_world;
+
+static void on_tunnel_body(struct http_stream *s, struct str data, bool is_end)
+{
+    struct world *w = tunnel_world;
+    assert_true(data.n <= sizeof(w->text) - w->text_n);
+    mem_copy(w->text + w->text_n, data.p, data.n);
+    w->text_n += data.n;
+    if (is_end) {
+        s->ops->release(s);
+    } else {
+        s->ops->pull(s);
+    }
+}
+
+static void on_tunnel_closed(struct http_stream *s, enum reason why, bool is_unsent)
+{
+    (void)s;
+    (void)why;
+    (void)is_unsent;
+}
+
+static void on_tunnel(struct world *w, struct http_stream *s, const struct http_request *r)
+{
+    static const struct http_stream_events events = {.on_body = on_tunnel_body,
+                                                     .on_closed = on_tunnel_closed};
+    s->events = &events;
+    w->tunnel_n++;
+    w->peer = *r->peer;
+    (void)snprintf(w->name, sizeof(w->name), "%.*s", STR_ARG(r->authority));
+    (void)snprintf(w->service, sizeof(w->service), "%.*s", STR_ARG(r->tunnel->service));
+    assert_int_equal(r->tunnel->service_hash, hash_str(r->tunnel->service));
+    tunnel_world = w;
+    s->ops->pull(s);
+}
 
 static void on_request(struct http_handler *h, struct http_stream *s, const struct http_request *r,
                        struct str body, bool is_end)
@@ -52,6 +98,10 @@ static void on_request(struct http_handler *h, struct http_stream *s, const stru
     struct http_response response = {.status = 204};
     static const struct http_stream_events events = {0};
     (void)body;
+    if (r->tunnel != NULL) {
+        on_tunnel(w, s, r);
+        return;
+    }
     assert_true(is_end && str_eq(r->target, STR("/")));
     s->events = &events;
     w->request_n++;
@@ -64,7 +114,9 @@ static void on_rejected(struct http_handler *h, const struct http_peer *peer, st
                         enum reason why)
 {
     struct world *w = container_of(h, struct world, handler);
-    (void)start;
+    w->start.n = start.n < 8 ? start.n : 8;
+    mem_copy(w->text, start.p, w->start.n);
+    w->start.p = w->text;
     w->rejected_n++;
     w->peer = *peer;
     w->why = why;
@@ -72,18 +124,32 @@ static void on_rejected(struct http_handler *h, const struct http_peer *peer, st
 
 static struct make_set set;
 
-static void snapshot_fill(struct world *w)
+/* The whole state; with a host that is passed through or without. */
+static void snapshot_set(struct world *w, bool has_passthrough)
 {
     struct snapshot_fault fault = {0};
+    struct buf *segment = &w->segments[w->segment_n++];
+    assert_true(w->segment_n < SEGMENTS_MAX);
     assert_int_equal(make_global(make_next(&set), "ingress"), E_OK);
-    buf_init(&w->segment, 1 << 20);
-    assert_int_equal(make_segment(&set, &w->segment, 0, 1), E_OK);
+    assert_int_equal(make_tls_host(make_next(&set), "ingress", "", ""), E_OK);
+    if (has_passthrough) {
+        assert_int_equal(make_tls_host(make_next(&set), "ingress", "*.example.com", "ns/pass/443"),
+                         E_OK);
+    }
+    buf_init(segment, 1 << 20);
+    assert_int_equal(make_segment(&set, segment, 0, (uint64_t)w->segment_n), E_OK);
     make_clear(&set);
-    struct snapshot_segment *s = make_open(w->segment.p, w->segment.n, &fault);
+    struct snapshot_segment *s = make_open(segment->p, segment->n, &fault);
     assert_non_null(s);
-    snapshot_init(&w->snapshot);
     assert_int_equal(snapshot_apply(&w->snapshot, s, NULL, NULL), E_OK);
     snapshot_segment_unref(s);
+}
+
+static enum err open_plain(struct transport_opener *o, struct transport *t, struct loop *loop,
+                           int fd, watch_fn *on_event)
+{
+    (void)o;
+    return transport_plain_open(t, loop, fd, on_event);
 }
 
 static void world_init(struct world *w)
@@ -93,7 +159,8 @@ static void world_init(struct world *w)
     *w = (struct world){
         .handler = {on_request, on_rejected}
     };
-    snapshot_fill(w);
+    snapshot_init(&w->snapshot);
+    snapshot_set(w, false);
     w->settings = snap_settings_default;
     w->settings.use_proxy_protocol = 1;
     w->budget.max = UINT64_MAX;
@@ -108,21 +175,31 @@ static void world_init(struct world *w)
     assert_int_equal(loop_new(&w->loop), E_OK);
     assert_int_equal(http1_context_init(&w->context, w->loop, &w->settings, &w->budget), E_OK);
     http1_server_init(&w->server, &w->context, &w->handler, w->stats);
-    prelude_init(&w->prelude, w->loop, &w->snapshot, &w->settings, w->stats);
+    http1_server_init(&w->tls, &w->context, &w->handler, w->stats);
+    w->opener.open = open_plain;
+    w->tls.opener = &w->opener;
+    assert_int_equal(tcp_context_init(&w->tcp, w->loop, &w->settings, &w->budget, w->stats), E_OK);
+    tcp_server_init(&w->tunnels, &w->tcp, &w->handler);
+    prelude_init(&w->prelude, w->loop, &w->snapshot, &w->settings, w->stats, &w->tunnels);
 }
 
 static void world_fini(struct world *w)
 {
     prelude_fini(&w->prelude);
     http1_server_fini(&w->server);
+    http1_server_fini(&w->tls);
+    tcp_server_fini(&w->tunnels);
     assert_int_equal(loop_step(w->loop, 0), E_OK);
-    assert_int_equal(w->prelude.conn_n + w->server.conn_n, 0);
+    assert_int_equal(w->prelude.conn_n + w->server.conn_n + w->tls.conn_n + w->tunnels.conn_n, 0);
     assert_int_equal(stats_get(&w->stats->conns_idle), 0);
     assert_int_equal(stats_get(&w->stats->conns_active), 0);
     http1_context_fini(&w->context);
+    tcp_context_fini(&w->tcp);
     loop_free(w->loop);
     snapshot_fini(&w->snapshot);
-    buf_fini(&w->segment);
+    for (int i = 0; i < w->segment_n; i++) {
+        buf_fini(&w->segments[i]);
+    }
     (void)close(w->listen_fd);
     free(w->stats);
 }
@@ -617,6 +694,242 @@ static void no_memory(void **state)
     world_fini(&w);
 }
 
+/* ---- ClientHellos ---- */
+
+static struct str file_read(const char *name)
+{
+    static char room[8192];
+    char path[1024];
+    (void)snprintf(path, sizeof(path), "%s/%s", HELLO_CORPUS_DIR, name);
+    FILE *f = fopen(path, "rb");
+    assert_non_null(f);
+    size_t n = fread(room, 1, sizeof(room), f);
+    (void)fclose(f);
+    return str_make(room, n);
+}
+
+/* One with a host that is passed through, without PROXY headers. */
+static void tls_world_init(struct world *w)
+{
+    world_init(w);
+    snapshot_set(w, true);
+    w->settings.use_proxy_protocol = 0;
+}
+
+static int tls_visit(struct world *w, struct str first)
+{
+    struct http_peer peer = peer_make(true);
+    int accepted;
+    int fd = connect_pair(w, &accepted);
+    assert_int_equal(send(fd, first.p, first.n, 0), first.n);
+    assert_int_equal(prelude_accept(&w->prelude, &w->tls, accepted, &peer), E_OK);
+    run(w);
+    return fd;
+}
+
+static void expect_passed(struct world *w, struct str bytes, const char *name)
+{
+    run_until(w, &w->text_n, bytes.n);
+    assert_int_equal(w->tunnel_n, 1);
+    assert_memory_equal(w->text, bytes.p, bytes.n);
+    assert_string_equal(w->name, name);
+    assert_string_equal(w->service, "ns/pass/443");
+    assert_int_equal(stats_get(&w->stats->client_hellos_passed), 1);
+    assert_int_equal(w->prelude.conn_n + w->tls.conn_n, 0);
+    w->tunnel_n = w->text_n = w->stats->client_hellos_passed = 0;
+}
+
+static void hello_leave(struct world *w, int fd)
+{
+    (void)close(fd);
+    run_until(w, &w->tunnels.conn_n, 0);
+}
+
+/* Where nothing is passed through, or TLS is not spoken, nobody looks. */
+static void no_hello_is_wanted(void **state)
+{
+    struct world w;
+    (void)state;
+    tls_world_init(&w);
+    int plain = visit_from(&w, true);
+    assert_int_equal(w.server.conn_n, 1);
+    snapshot_set(&w, false);
+    int tls = tls_visit(&w, STR_EMPTY);
+    assert_int_equal(w.tls.conn_n, 1);
+    assert_int_equal(w.prelude.conn_n, 0);
+    (void)close(plain);
+    (void)close(tls);
+    world_fini(&w);
+}
+
+static void a_host_is_passed_through(void **state)
+{
+    static const char *const files[] = {"openssl_tls13", "openssl_tls12", "curl", "chromium", "go"};
+    struct world w;
+    (void)state;
+    tls_world_init(&w);
+    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+        struct str hello = file_read(files[i]);
+        int fd = tls_visit(&w, hello);
+        expect_passed(&w, hello, "name.example.com");
+        expect_peer(&w.peer, "10.1.2.3", 1111, "127.0.0.1", 8000);
+        hello_leave(&w, fd);
+    }
+    world_fini(&w);
+}
+
+static void a_hello_in_two_pieces(void **state)
+{
+    struct world w;
+    (void)state;
+    tls_world_init(&w);
+    struct str hello = file_read("openssl_tls12");
+    for (size_t at = 0; at <= hello.n; at++) {
+        int fd = tls_visit(&w, str_first(hello, at));
+        assert_int_equal(w.prelude.conn_n, at < hello.n ? 1 : 0);
+        if (at < hello.n) {
+            struct str rest = str_from(hello, at);
+            assert_int_equal(send(fd, rest.p, rest.n, 0), rest.n);
+        }
+        expect_passed(&w, hello, "name.example.com");
+        hello_leave(&w, fd);
+    }
+    world_fini(&w);
+}
+
+static void a_hello_byte_by_byte(void **state)
+{
+    struct world w;
+    (void)state;
+    tls_world_init(&w);
+    struct str hello = file_read("openssl_tls12");
+    int fd = tls_visit(&w, STR_EMPTY);
+    for (size_t at = 0; at < hello.n; at++) {
+        say(&w, fd, str_make(hello.p + at, 1));
+    }
+    expect_passed(&w, hello, "name.example.com");
+    say(&w, fd, STR("more")); /* each is an event again */
+    run_until(&w, &w.text_n, 4);
+    hello_leave(&w, fd);
+    world_fini(&w);
+}
+
+/* What TLS ends here for: another name, none, no ClientHello, one that we cannot see the end of. */
+static void others_go_to_the_server(void **state)
+{
+    static char endless[CLIENT_HELLO_BYTES_MAX + 100] = "\x16\x03\x01\x40\x00\x01\x00\x3f\xfc";
+    struct world w;
+    (void)state;
+    tls_world_init(&w);
+    int unnamed = tls_visit(&w, file_read("openssl_noname"));
+    assert_int_equal(stats_get(&w.stats->client_hellos_terminated), 1);
+    assert_int_equal(w.rejected_n, 1); /* by the server, which is none of TLS really */
+    assert_int_equal(w.start.p[0], 0x16);
+    struct str hello = file_read("openssl_tls12"); /* as if for somebody else */
+    char other[512];
+    mem_copy(other, hello.p, hello.n);
+    for (size_t i = 0; i + 4 < hello.n; i++) {
+        other[i] = memcmp(other + i, "name", 4) == 0 && other[i + 4] == '.' ? '.' : other[i];
+    }
+    int invalid = tls_visit(&w, str_make(other, hello.n)); /* ".ame.example.com" */
+    assert_int_equal(stats_get(&w.stats->client_hellos_terminated), 2);
+    int plain = tls_visit(&w, STR(REQUEST));
+    assert_int_equal(stats_get(&w.stats->client_hellos_unreadable), 1);
+    assert_int_equal(w.request_n, 1);
+    int large = tls_visit(&w, str_make(endless, sizeof(endless)));
+    assert_int_equal(stats_get(&w.stats->client_hellos_too_long), 1);
+    assert_int_equal(w.tunnel_n + w.prelude.conn_n, 0);
+    (void)close(unnamed);
+    (void)close(invalid);
+    (void)close(plain);
+    (void)close(large);
+    world_fini(&w);
+}
+
+static void a_header_and_a_hello(void **state)
+{
+    struct world w;
+    char bytes[1024];
+    (void)state;
+    tls_world_init(&w);
+    w.settings.use_proxy_protocol = 1;
+    struct str hello = file_read("openssl_tls12"), header = STR(V2_TCP4);
+    mem_copy(bytes, header.p, header.n);
+    mem_copy(bytes + header.n, hello.p, hello.n);
+    size_t n = header.n + hello.n;
+    for (size_t at = 0; at <= n; at++) {
+        int fd = tls_visit(&w, str_make(bytes, at));
+        if (at < n) {
+            say(&w, fd, str_make(bytes + at, n - at));
+        }
+        expect_passed(&w, hello, "name.example.com");
+        expect_peer(&w.peer, "203.0.113.9", 8080, "203.0.113.1", 80);
+        hello_leave(&w, fd);
+    }
+    world_fini(&w);
+}
+
+/* While somebody dribbles, the configuration changes: what counts is what is so at the end. */
+static void a_change_in_the_middle(void **state)
+{
+    struct world w;
+    (void)state;
+    tls_world_init(&w);
+    struct str hello = file_read("openssl_tls12");
+    int fd = tls_visit(&w, str_first(hello, 100));
+    snapshot_set(&w, false);
+    say(&w, fd, str_from(hello, 100));
+    assert_int_equal(w.tunnel_n, 0);
+    assert_int_equal(w.rejected_n, 1); /* the server got it */
+    (void)close(fd);
+    world_fini(&w);
+}
+
+static void hellos_that_never_come(void **state)
+{
+    struct world w;
+    (void)state;
+    tls_world_init(&w);
+    struct str part = str_first(file_read("openssl_tls12"), 100);
+    int cut = tls_visit(&w, part), nothing = tls_visit(&w, STR_EMPTY);
+    assert_int_equal(shutdown(cut, SHUT_WR), 0);
+    assert_int_equal(shutdown(nothing, SHUT_WR), 0);
+    run(&w);
+    assert_int_equal(stats_get(&w.stats->client_hellos_cut), 1);
+    assert_true(is_over(&w, cut) && is_over(&w, nothing));
+    (void)close(cut);
+    (void)close(nothing);
+    w.settings.client_header_timeout = 50 * USEC_PER_MS;
+    int slow = tls_visit(&w, part);
+    wait_until_over(&w, slow);
+    w.settings.use_proxy_protocol = 1; /* each has a time of its own */
+    w.settings.proxy_protocol_header_timeout = 50 * USEC_PER_MS;
+    slow = tls_visit(&w, STR(V1_TCP4));
+    wait_until_over(&w, slow);
+    assert_int_equal(stats_get(&w.stats->timeout_client_handshake), 2);
+    assert_int_equal(stats_get(&w.stats->timeout_proxy_header), 0);
+    assert_int_equal(w.rejected_n, 0);
+    world_fini(&w);
+}
+
+static void no_memory_for_a_tunnel(void **state)
+{
+    struct world w;
+    (void)state;
+    tls_world_init(&w);
+    struct str hello = file_read("openssl_tls12");
+    int fd = tls_visit(&w, str_first(hello, 100));
+    struct str rest = str_from(hello, 100);
+    assert_int_equal(send(fd, rest.p, rest.n, 0), rest.n);
+    mem_fail_from(1);
+    run(&w);
+    mem_fail_from(0);
+    assert_int_equal(stats_get(&w.stats->accept_failed), 1);
+    assert_true(is_over(&w, fd));
+    (void)close(fd);
+    world_fini(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -635,6 +948,15 @@ int main(void)
         cmocka_unit_test(draining),
         cmocka_unit_test(an_end_with_some_that_wait),
         cmocka_unit_test(no_memory),
+        cmocka_unit_test(no_hello_is_wanted),
+        cmocka_unit_test(a_host_is_passed_through),
+        cmocka_unit_test(a_hello_in_two_pieces),
+        cmocka_unit_test(a_hello_byte_by_byte),
+        cmocka_unit_test(others_go_to_the_server),
+        cmocka_unit_test(a_header_and_a_hello),
+        cmocka_unit_test(a_change_in_the_middle),
+        cmocka_unit_test(hellos_that_never_come),
+        cmocka_unit_test(no_memory_for_a_tunnel),
     };
     return cmocka_run_group_tests_name("worker/prelude", tests, NULL, NULL);
 }
