@@ -279,6 +279,7 @@ void rig_free(struct rig *r)
     rig_inside--;
     step(r);
     proxy_fini(&r->proxy);
+    access_log_fini(&r->log);
     http1_context_fini(&r->http1);
     tcp_context_fini(&r->tcp);
     snapshot_fini(&r->snapshot);
@@ -474,6 +475,17 @@ bool rig_is_closed(struct rig *r, int fd)
 void rig_tick(struct rig *r)
 {
     step(r);
+}
+
+void rig_log_to(struct rig *r, int fd)
+{
+    access_log_fini(&r->log);
+    check(access_log_init(&r->log, fd, ACCESS_LOG_JSON) == E_OK);
+}
+
+void rig_log_flush(struct rig *r)
+{
+    access_log_flush(&r->log);
 }
 
 uint16_t rig_port(const struct rig *r, int i)

@@ -38,6 +38,9 @@ void rig_speak_tcp(struct rig *r, uint8_t proxy_protocol);
 /* A new client connection, from 192.0.2.7:1234 to 192.0.2.1:443, that is passed through to the
  * service; name is the server name that it asks for. */
 int rig_tunnel(struct rig *r, const char *name, int buffer_bytes);
+/* The access log, as JSON, goes to fd when it is flushed; without this there is none. */
+void rig_log_to(struct rig *r, int fd);
+void rig_log_flush(struct rig *r);
 /* The port that endpoint i has in the snapshot. */
 uint16_t rig_port(const struct rig *r, int i);
 /* The next connection that came to endpoint i, or -1. */

@@ -86,6 +86,56 @@ static void bytes_go_both_ways(void **state)
     assert_int_equal(stats_get(&rig_stats(r)->responses_2xx), 1);
 }
 
+static void each_has_a_line_in_the_log(void **state)
+{
+    static const struct {
+        const char *name;
+        const char *want[6];
+    } cases[] = {
+        {"a.example",
+         {"\"remote_addr\":\"192.0.2.7\"", "\"method\":\"TCP\",\"host\":\"a.example\"",
+          "\"protocol\":\"tcp/passthrough\",\"status\":200",
+          "\"request_length\":5,\"body_bytes_sent\":7",
+          "\"upstream\":\"ns-s-80\",\"upstream_addr\":\"127.0.0.1:", "\"reason\":\"none\""}},
+        {"",
+         {"\"host\":\"\",\"target\":\"-\"", "\"status\":502",
+          "\"request_length\":0,\"body_bytes_sent\":0", "\"upstream\":\"ns-s-80\"",
+          "\"reason\":\"connect_refused\"", "\"namespace\":\"\""}                          },
+    };
+    struct rig *r = *state;
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    rig_log_to(r, ends[1]);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char line[4096];
+        int at, c = rig_tunnel(r, cases[i].name, 0);
+        rig_send(r, c, "hello");
+        int u = rig_accept_any(r, &at);
+        if (u >= 0) {
+            assert_string_equal(rig_recv(r, u), "hello");
+            rig_send(r, u, "welcome");
+            assert_string_equal(rig_recv(r, c), "welcome");
+            close(u);
+        }
+        rig_run(r);
+        close(c);
+        rig_run(r);
+        rig_log_flush(r);
+        ssize_t n = read(ends[0], line, sizeof(line) - 1);
+        assert_true(n > 0);
+        line[n] = '\0';
+        for (size_t j = 0; j < 6; j++) {
+            if (strstr(line, cases[i].want[j]) == NULL) {
+                fail_msg("no %s in %s", cases[i].want[j], line);
+            }
+        }
+        rig_endpoint_close(r, 0);
+        rig_endpoint_close(r, 1);
+    }
+    close(ends[0]);
+    close(ends[1]);
+}
+
 static void the_endpoint_may_speak_first(void **state)
 {
     struct rig *r = *state;
@@ -592,6 +642,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(bytes_go_both_ways),
+        TEST(each_has_a_line_in_the_log),
         TEST(the_endpoint_may_speak_first),
         TEST(either_half_may_end_first),
         TEST(much_goes_both_ways),
