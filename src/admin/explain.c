@@ -5,12 +5,11 @@
  *           or, without a winner, the nearest misses
  *
  * Whatever is listed has a maximum; of more candidates than that the nearest ones are kept. */
-#include "admin/explain.h"
+#include "admin/explain_priv.h"
 
 #include "base/mem.h"
 #include "base/nearest.h"
 #include "route/query.h"
-#include "snapshot/filters.h"
 
 #include <stdlib.h>
 
@@ -272,12 +271,10 @@ static bool find_field(const void *arg, struct str name, struct str *ret_value)
 
 static bool listener_table(const struct snapshot *s, struct str listener, struct str *ret)
 {
-    const struct snapshot_entry *entry =
-        snapshot_find(s, SNAP_GLOBAL, STR_EMPTY, hash_str(STR_EMPTY));
-    if (entry == NULL) {
+    const struct snap_global *global = explain_global(s);
+    if (global == NULL) {
         return false;
     }
-    const struct snap_global *global = (const struct snap_global *)(const void *)entry->shard;
     const struct snap_listener *listeners = snap_array_get(global, global->listeners);
     for (uint32_t i = 0; i < global->listeners.n; i++) {
         if (str_eq(snap_str_get(global, listeners[i].name), listener)) {
@@ -421,24 +418,6 @@ static enum err fill_backends(struct explanation *e)
     }
     e->status = reason_status(e->reason);
     return E_OK;
-}
-
-/* A filter that answers by itself ends the decision. */
-static void apply_filters(struct explanation *e)
-{
-    struct snap_range r = e->match.route->filters;
-    const struct snap_filter *filters = snap_array_get(e->match.host, e->match.host->filters);
-    for (uint32_t i = 0; i < r.n; i++) {
-        const struct snap_filter *f = &filters[r.first + i];
-        switch ((enum snap_filter_kind)f->kind) {
-        case SNAP_FILTER_redirect: {
-            const void *at = (const char *)e->match.host + f->offset;
-            e->reason = REASON_redirect;
-            e->status = (uint16_t)((const struct snap_filter_redirect *)at)->status;
-            return;
-        }
-        }
-    }
 }
 
 /* ---- nearest misses ---- */
@@ -592,6 +571,16 @@ static enum err fill_misses(struct explanation *e)
 
 /* ---- together ---- */
 
+/* A client that speaks https most likely comes to that listener, and the other way round. */
+static void settle_scheme(struct explanation *e)
+{
+    const struct explain_request *r = e->request;
+    struct str known = r->scheme.n > 0 ? r->scheme : r->listener;
+    struct str likely = str_eq(known, STR("https")) ? STR("https") : STR("http");
+    e->scheme = r->scheme.n > 0 ? r->scheme : likely;
+    e->listener = r->listener.n > 0 ? r->listener : likely;
+}
+
 static enum err prepare(struct explanation *e)
 {
     const struct explain_request *r = e->request;
@@ -602,7 +591,8 @@ static enum err prepare(struct explanation *e)
     if (scratch == NULL || e->candidates == NULL) {
         return E_NOMEM;
     }
-    (void)listener_table(e->world->snapshot, r->listener, &table); /* none: nothing matches */
+    settle_scheme(e);
+    (void)listener_table(e->world->snapshot, e->listener, &table); /* none: nothing matches */
     e->is_understood = route_query_prepare(table, r->method, r->authority, r->target, scratch, room,
                                            &e->query) == E_OK;
     e->query.field = find_field;
@@ -626,8 +616,7 @@ static enum err decide(struct explanation *e)
         return fill_misses(e);
     }
     TRY(fill_backends(e));
-    apply_filters(e);
-    return E_OK;
+    return explain_filters(e);
 }
 
 enum err explain_request_set_url(struct explain_request *r, struct str url)
@@ -636,8 +625,10 @@ enum err explain_request_set_url(struct explain_request *r, struct str url)
     url = str_first(url, str_find(url, '#'));
     if (str_has_prefix(url, STR("http://"))) {
         url = str_from(url, sizeof("http://") - 1);
+        r->scheme = STR("http");
     } else if (str_has_prefix(url, STR("https://"))) {
         url = str_from(url, sizeof("https://") - 1);
+        r->scheme = STR("https");
     } else if (str_find(str_first(url, str_find(url, '/')), ':') + 1 == str_find(url, '/')) {
         return E_PROTO; /* "ftp://..." */
     }

@@ -9,6 +9,7 @@
 #include "base/reason.h"
 #include "model/store.h"
 #include "route/match.h"
+#include "snapshot/filters.h"
 #include "wire/field.h"
 
 enum {
@@ -31,7 +32,9 @@ struct explain_world {
 };
 
 struct explain_request {
-    struct str listener, method, authority, target;
+    struct str scheme, listener; /* as the client has it; where it arrives. Empty: what the other
+                                    one makes likely, http without both */
+    struct str method, authority, target;
     const struct field *fields;
     size_t field_n;
 };
@@ -50,6 +53,19 @@ struct explain_candidate {
     enum route_verdict verdict;
     const char *path_type; /* "Exact", "Prefix", "default" */
     struct explain_owner owner;
+};
+
+/* What a filter of the winner does to the request. */
+enum explain_effect {
+    EXPLAIN_PASSES,     /* nothing */
+    EXPLAIN_ANSWERS,    /* it is the one that answers */
+    EXPLAIN_NOT_REACHED /* one before it answers */
+};
+
+struct explain_filter {
+    const struct snap_filter *filter;
+    const void *config; /* struct snap_filter_<name> */
+    enum explain_effect effect;
 };
 
 struct explain_endpoint {
@@ -80,6 +96,7 @@ struct explanation {
     struct arena arena; /* holds the arrays below; what they point to is the world's */
     const struct explain_world *world;
     const struct explain_request *request;
+    struct str scheme, listener; /* neither empty */
     struct route_query query;
     bool is_understood; /* false: query says nothing, reason is bad_request */
     enum reason reason; /* REASON_none: an endpoint gets the request */
@@ -88,6 +105,9 @@ struct explanation {
     const struct explain_candidate *winner; /* NULL: no route */
     struct explain_candidate *candidates;   /* sorted: the winner, then the nearest losers */
     size_t candidate_n, candidate_dropped;
+    struct explain_filter *filters; /* of the winner, in order of execution */
+    size_t filter_n;
+    struct str location; /* of the answer; empty: it has none */
     struct explain_backend *backends;
     size_t backend_n;
     struct explain_miss *misses; /* only when no route matches */
@@ -100,7 +120,8 @@ enum err explain_init(struct explanation *ret, const struct explain_world *world
                       const struct explain_request *request);
 void explain_fini(struct explanation *e);
 
-/* Fills r->authority and r->target from what a user calls a URL: "http://HOST/PATH", "HOST/PATH" or
+/* Fills r->scheme, r->authority and r->target from what a user calls a URL: "http://HOST/PATH",
+ * "HOST/PATH" or
  * "/PATH"; a fragment is dropped. A field "Host" among r->fields replaces the host. Borrows url.
  * Errors: E_PROTO (another scheme than http and https, a query without a path, or nothing at all).
  */
@@ -112,6 +133,8 @@ void explain_emit_text(struct buf *out, const struct explanation *e, bool has_co
 void explain_emit_json(struct buf *out, const struct explanation *e);
 
 /* Short names for output. */
+const char *explain_effect_name(enum explain_effect effect);
+const char *explain_ssl_cause(const struct snap_filter_ssl_redirect *f);
 const char *explain_verdict_name(enum route_verdict v);
 const char *explain_host_kind_name(const struct snap_host *h);
 /* Of the Service behind b, as a sentence; "ok" when all is well. */

@@ -1,7 +1,6 @@
 /* An explanation for programs. The schema only grows. */
 #include "admin/explain.h"
 #include "document/json_write.h"
-#include "snapshot/filters.h"
 
 static void emit_owner(struct json *j, const struct explain_owner *o)
 {
@@ -20,7 +19,8 @@ static void emit_request(struct json *j, const struct explanation *e)
 {
     json_name(j, "request");
     json_object(j);
-    json_name_str(j, "listener", e->request->listener);
+    json_name_str(j, "scheme", e->scheme);
+    json_name_str(j, "listener", e->listener);
     json_name_str(j, "method", e->request->method);
     json_name_str(j, "authority", e->request->authority);
     json_name_str(j, "target", e->request->target);
@@ -66,30 +66,47 @@ static void emit_match(struct json *j, const struct explanation *e)
     json_end_object(j);
 }
 
-static void emit_redirect(struct json *j, const struct snap_host *h, const void *filter)
+static void emit_ssl_redirect(struct json *j, const struct explanation *e,
+                              const struct explain_filter *f)
 {
-    const struct snap_filter_redirect *r = filter;
-    json_name_cstr(j, "name", "redirect");
+    const struct snap_filter_ssl_redirect *r = f->config;
     json_name_u64(j, "status", r->status);
-    json_name_str(j, "location", snap_str_get(h, r->location));
+    json_name_cstr(j, "cause", explain_ssl_cause(r));
+    if (f->effect == EXPLAIN_ANSWERS) {
+        json_name_str(j, "location", e->location);
+    }
+}
+
+static void emit_redirect(struct json *j, const struct explanation *e,
+                          const struct explain_filter *f)
+{
+    const struct snap_filter_redirect *r = f->config;
+    json_name_u64(j, "status", r->status);
+    json_name_str(j, "location", snap_str_get(e->match.host, r->location));
+}
+
+static void emit_filter(struct json *j, const struct explanation *e, const struct explain_filter *f)
+{
+    json_object(j);
+    switch ((enum snap_filter_kind)f->filter->kind) {
+#define FILTER(name, number, halves)                                                               \
+    case SNAP_FILTER_##name:                                                                       \
+        json_name_cstr(j, "name", #name);                                                          \
+        json_name_cstr(j, "effect", explain_effect_name(f->effect));                               \
+        emit_##name(j, e, f);                                                                      \
+        break;
+#include "snapshot/filters.def"
+#undef FILTER
+    }
+    json_end_object(j);
 }
 
 static void emit_filters(struct json *j, const struct explanation *e)
 {
     json_name(j, "filters");
     json_array(j);
-    uint32_t n = e->winner == NULL ? 0 : e->match.route->filters.n;
-    for (uint32_t i = 0; i < n; i++) {
-        const struct snap_host *h = e->match.host;
-        const struct snap_filter *filters = snap_array_get(h, h->filters);
-        const struct snap_filter *f = &filters[e->match.route->filters.first + i];
-        json_object(j);
-        switch ((enum snap_filter_kind)f->kind) {
-        case SNAP_FILTER_redirect:
-            emit_redirect(j, h, (const char *)h + f->offset);
-            break;
-        }
-        json_end_object(j);
+    for (size_t i = 0; i < e->filter_n; i++) {
+        emit_filter(j, e, &e->filters[i]);
     }
     json_end_array(j);
 }

@@ -10,7 +10,6 @@
  * Text from manifests and requests is printed with control characters replaced, so that it cannot
  * steer the terminal. */
 #include "admin/explain.h"
-#include "snapshot/filters.h"
 
 enum {
     LABEL_COLUMNS = 11,
@@ -161,12 +160,16 @@ static void emit_query(const struct painter *p, const struct explanation *e)
 {
     add(p, "\n");
     label(p, "listener");
-    add_safe(p, e->request->listener);
+    add_safe(p, e->listener);
     if (e->query.table.n > 0) {
         add(p, ", table ");
         add_safe(p, e->query.table);
     } else if (e->is_understood) {
         add(p, ", which has no routes");
+    }
+    if (!str_eq(e->scheme, e->listener)) {
+        add(p, ", for a client that uses ");
+        add_safe(p, e->scheme);
     }
     add(p, "\n");
     if (!e->is_understood) {
@@ -185,34 +188,71 @@ static void emit_query(const struct painter *p, const struct explanation *e)
 
 /* ---- the winner ---- */
 
-static void emit_filter(const struct painter *p, const struct snap_host *h,
-                        const struct snap_filter *f)
+static void add_location(const struct painter *p, struct str location)
 {
-    const void *at = (const char *)h + f->offset;
-    label(p, "filter");
-    switch ((enum snap_filter_kind)f->kind) {
-    case SNAP_FILTER_redirect: {
-        const struct snap_filter_redirect *r = at;
-        buf_addf(p->out, "redirect %u to ", r->status);
-        add_safe(p, snap_str_get(h, r->location));
-        break;
+    add(p, " to ");
+    add_safe(p, location);
+}
+
+static void emit_ssl_redirect(const struct painter *p, const struct explanation *e,
+                              const struct explain_filter *f)
+{
+    const struct snap_filter_ssl_redirect *r = f->config;
+    bool is_https = str_eq(e->scheme, STR("https"));
+    buf_addf(p->out, "ssl_redirect %u", r->status);
+    switch (f->effect) {
+    case EXPLAIN_ANSWERS:
+        if (e->location.n > 0) {
+            add_location(p, e->location);
+        }
+        buf_addf(p->out, ": %s", explain_ssl_cause(r));
+        return;
+    case EXPLAIN_PASSES:
+        add(p, is_https ? ": passes, the client uses https"
+                        : ": passes, the path is one of --no-tls-redirect-locations");
+        return;
+    case EXPLAIN_NOT_REACHED:
+        add(p, ": not reached");
+        return;
     }
+}
+
+static void emit_redirect(const struct painter *p, const struct explanation *e,
+                          const struct explain_filter *f)
+{
+    const struct snap_filter_redirect *r = f->config;
+    buf_addf(p->out, "redirect %u", r->status);
+    add_location(p, snap_str_get(e->match.host, r->location));
+    if (f->effect == EXPLAIN_NOT_REACHED) {
+        add(p, ": not reached");
+    }
+}
+
+static void emit_filter(const struct painter *p, const struct explanation *e,
+                        const struct explain_filter *f)
+{
+    label(p, "filter");
+    switch ((enum snap_filter_kind)f->filter->kind) {
+#define FILTER(name, number, halves)                                                               \
+    case SNAP_FILTER_##name:                                                                       \
+        emit_##name(p, e, f);                                                                      \
+        break;
+#include "snapshot/filters.def"
+#undef FILTER
     }
     add(p, "\n");
 }
 
 static void emit_winner(const struct painter *p, const struct explanation *e)
 {
-    const struct snap_filter *filters = snap_array_get(e->match.host, e->match.host->filters);
-    struct snap_range r = e->match.route->filters;
     label(p, "matched");
     add_rule(p, e->winner);
     add(p, "\n");
     label(p, "rule");
     add_owner(p, &e->winner->owner);
     add(p, "\n");
-    for (uint32_t i = 0; i < r.n; i++) {
-        emit_filter(p, e->match.host, &filters[r.first + i]);
+    for (size_t i = 0; i < e->filter_n; i++) {
+        emit_filter(p, e, &e->filters[i]);
     }
 }
 

@@ -144,6 +144,10 @@ static bool take_param(struct debug_params *p, struct str name, struct str value
         e->field_n++;
         return true;
     }
+    if (str_eq(name, STR("scheme"))) {
+        e->scheme = value;
+        return str_eq(value, STR("http")) || str_eq(value, STR("https"));
+    }
     struct str *to = str_eq(name, STR("url"))         ? &p->url
                      : str_eq(name, STR("authority")) ? &e->authority
                      : str_eq(name, STR("target"))    ? &e->target
@@ -161,8 +165,7 @@ static bool params_parse(struct debug_params *p, struct str query)
 {
     struct str name, value;
     enum err e;
-    p->explain = (struct explain_request){
-        .listener = STR("http"), .method = STR("GET"), .fields = p->fields};
+    p->explain = (struct explain_request){.method = STR("GET"), .fields = p->fields};
     while (params_next(&query, &p->arena, &name, &value, &e)) {
         if (!take_param(p, name, value)) {
             return false;

@@ -25,6 +25,8 @@ enum limit {
     HEAD_BYTES_MAX = 64 * 1024,     /* its upper limit */
     HEAD_FIELDS_MAX = 128,          /* --max-header-fields and its upper limit */
     TRUSTED_PREFIXES_MAX = 64,      /* --proxy-real-ip-cidr */
+    PLAIN_PATHS_MAX = 32,           /* --no-tls-redirect-locations */
+    PLAIN_PATH_BYTES_MAX = 1024,    /* one of them */
     TARGET_BYTES_MAX = 16 * 1024,
     CHUNK_LINE_BYTES_MAX = 256,
     TRAILER_BYTES_MAX = 8 * 1024,

@@ -24,7 +24,9 @@ static void emit_target(struct buf *out, const struct cli_args *a)
     buf_add_str(out, STR("/debug/explain"));
     params_add(out, true, "url", str_from_cstr(a->arguments[0]));
     params_add(out, false, "method", cli_text(a, CLI_OPT_request));
-    params_add(out, false, "listener", cli_text(a, CLI_OPT_listener));
+    if (cli_is_given(a, CLI_OPT_listener)) {
+        params_add(out, false, "listener", cli_text(a, CLI_OPT_listener));
+    }
     params_add(out, false, "output", cli_text(a, CLI_OPT_output));
     for (size_t i = 0; i < a->field_n; i++) {
         params_add(out, false, "header", a->fields[i]);

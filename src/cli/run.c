@@ -30,6 +30,20 @@ static const struct {
     {12, 12},
 };
 
+static struct https_policy https_policy_of(const struct cli_args *a)
+{
+    static const uint16_t codes[] = {301, 302, 307, 308}; /* as in options.def */
+    struct https_policy policy = {
+        .is_redirecting = cli_flag(a, CLI_OPT_ssl_redirect),
+        .is_forcing = cli_flag(a, CLI_OPT_force_ssl_redirect),
+        .tells_port = cli_flag(a, CLI_OPT_use_port_in_redirects),
+        .redirect_status = codes[cli_number(a, CLI_OPT_http_redirect_code)],
+    };
+    (void)cli_paths_parse(cli_text(a, CLI_OPT_no_tls_redirect_locations), policy.plain_paths,
+                          &policy.plain_path_n); /* was checked */
+    return policy;
+}
+
 struct compile_options command_compile_options(const struct cli_args *a)
 {
     struct compile_options o = {
@@ -54,6 +68,8 @@ struct compile_options command_compile_options(const struct cli_args *a)
     o.settings.id = is_flag(CLI_OPT_##id) ? cli_flag(a, CLI_OPT_##id) : cli_number(a, CLI_OPT_##id);
 #include "snapshot/settings.def"
 #undef SETTING
+    o.has_https = true;
+    o.https = https_policy_of(a);
     (void)cli_prefixes_parse(cli_text(a, CLI_OPT_proxy_real_ip_cidr), o.trusted,
                              &o.trusted_n); /* was checked */
     return o;

@@ -71,7 +71,7 @@ const struct cli_command cli_commands[CLI_COMMANDS_N] = {
             "the filters, the Service and the endpoints it may pick from. Where no route matches "
             "it names the nearest misses. The decision is made by the code that the workers "
             "run.\n\n"
-            "URL is http://HOST/PATH, HOST/PATH or /PATH.",
+            "URL is http://HOST/PATH, https://HOST/PATH, HOST/PATH or /PATH.",
         .exits = "0 when the request reaches an endpoint or a filter answers it.\n"
                  "1 when Lintel would refuse it.\n"
                  "2 for a wrong command line.",

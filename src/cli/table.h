@@ -38,6 +38,7 @@ enum cli_type {
     CLI_OBJECT,    /* namespace/name */
     CLI_NAMESPACE, /* the name of one */
     CLI_PREFIXES,  /* address prefixes: 10.0.0.0/8,2001:db8::/32 */
+    CLI_PATHS,     /* /a,/b/c: as routes are compared with; may be empty */
     CLI_TOKEN,     /* an HTTP token: RFC 9110 section 5.6.2 */
     CLI_FIELD,     /* 'Name: value'; may be given several times */
     CLI_TYPES_N

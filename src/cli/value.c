@@ -228,6 +228,41 @@ enum err cli_prefixes_parse(struct str text, struct ip_prefix *prefixes, uint32_
     return E_OK;
 }
 
+enum err cli_paths_parse(struct str text, struct str *paths, uint32_t *ret_n)
+{
+    char room[PLAIN_PATH_BYTES_MAX];
+    struct str item, normal;
+    uint32_t n = 0;
+    while (text.n > 0) {
+        (void)str_cut(text, ',', &item, &text); /* the last one has no comma behind it */
+        item = str_trim(item);
+        if (n == PLAIN_PATHS_MAX || item.n > sizeof(room)) {
+            return E_LIMIT;
+        }
+        TRY(uri_normalize(item, room, &normal));
+        if (!str_eq(item, normal)) {
+            return E_PROTO;
+        }
+        paths[n++] = item;
+    }
+    *ret_n = n;
+    return E_OK;
+}
+
+static enum err parse_paths(const struct cli_option *o, struct str text, uint64_t *ret,
+                            struct buf *error)
+{
+    struct str paths[PLAIN_PATHS_MAX];
+    uint32_t n;
+    (void)o;
+    (void)ret;
+    if (cli_paths_parse(text, paths, &n) != E_OK) {
+        return refuse(error, "paths are written as /a,/b/c, without escapes, \"//\", \".\" or "
+                             "\"..\", at most 32 of them and each at most 1024 bytes long");
+    }
+    return E_OK;
+}
+
 static enum err parse_host_port(const struct cli_option *o, struct str text, uint64_t *ret,
                                 struct buf *error)
 {
@@ -354,7 +389,7 @@ enum err cli_value_parse(const struct cli_option *o, struct str text, uint64_t *
         [CLI_ADDRESS] = parse_address,   [CLI_HOST_PORT] = parse_host_port,
         [CLI_OBJECT] = parse_object,     [CLI_NAMESPACE] = parse_namespace,
         [CLI_TOKEN] = parse_token,       [CLI_FIELD] = parse_field,
-        [CLI_BIND] = parse_bind,
+        [CLI_BIND] = parse_bind,         [CLI_PATHS] = parse_paths,
     };
     uint64_t number = 0;
     TRY(parse[o->type](o, text, &number, error));

@@ -29,9 +29,6 @@ static const struct finding bad_verify = {DIAG_ERROR, DIAG_InvalidAnnotation, de
 static const struct finding bad_depth = {DIAG_WARNING, DIAG_InvalidAnnotation,
                                          "a depth is a number from 0 to 100; 1 is used",
                                          "write such a number"};
-static const struct finding bad_flag = {DIAG_WARNING, DIAG_InvalidAnnotation,
-                                        "it is true or false; false is used",
-                                        "write true or false"};
 static const struct finding bad_name = {
     DIAG_ERROR, DIAG_InvalidAnnotation, denied,
     "write CN= and a regular expression, which is looked for in the subject"};
@@ -152,7 +149,6 @@ static void check_name(struct compile *c, struct diag_batch *batch, const struct
 static void check_values(struct compile *c, struct diag_batch *batch, const struct ingress *in)
 {
     struct client_auth auth;
-    bool flag;
     uint64_t number;
     struct str verify = annotation_get(in, PREFIX "verify-client");
     struct str depth = annotation_get(in, PREFIX "verify-depth");
@@ -167,9 +163,7 @@ static void check_values(struct compile *c, struct diag_batch *batch, const stru
     if (depth.n > 0 && !str_to_u64(depth, DEPTH_MAX, &number)) {
         tell(c, batch, in, PREFIX "verify-depth", &bad_depth);
     }
-    if (!annotation_flag(in, PREFIX "pass-certificate-to-upstream", &flag)) {
-        tell(c, batch, in, PREFIX "pass-certificate-to-upstream", &bad_flag);
-    }
+    annotation_flag_check(c, batch, in, PREFIX "pass-certificate-to-upstream");
     check_name(c, batch, in, name);
     if (page.n > 0 && !page_is_usable(page)) {
         tell(c, batch, in, PREFIX "error-page", &bad_page);

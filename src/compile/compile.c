@@ -196,6 +196,7 @@ static enum err tls_run(struct compile *c)
 
 static enum err hosts_run(struct compile *c)
 {
+    https_spread(c);
     list_each(it, &c->dirty_hosts)
     {
         struct node *n = container_of(it, struct node, dirty);

@@ -8,6 +8,18 @@
 #include "model/store.h"
 #include "snapshot/write.h"
 
+/* How plain requests get to https, and what https responses say about it. The names are those of
+ * ingress-nginx' ConfigMap. See docs/filters/ssl_redirect.md. */
+struct https_policy {
+    bool is_redirecting;                     /* --ssl-redirect: on hosts with TLS */
+    bool is_forcing;                         /* --force-ssl-redirect: on every host */
+    bool tells_port;                         /* --use-port-in-redirects */
+    uint16_t redirect_status;                /* --http-redirect-code */
+    struct str plain_paths[PLAIN_PATHS_MAX]; /* --no-tls-redirect-locations; normalised */
+    uint32_t plain_path_n;
+};
+extern const struct https_policy https_policy_default;
+
 struct compile_options {
     struct str controller; /* spec.controller of the classes that are ours;
                               "lintel.dev/ingress-controller" unless --controller-class */
@@ -20,6 +32,8 @@ struct compile_options {
     struct snap_settings settings;
     struct str ssl_ciphers, ssl_groups;       /* --ssl-ciphers, --ssl-ecdh-curve; empty: ours */
     uint8_t ssl_min_version, ssl_max_version; /* 12, 13; 0: 12 and 13 */
+    bool has_https;                           /* else the defaults */
+    struct https_policy https;
     struct ip_prefix trusted[TRUSTED_PREFIXES_MAX]; /* --proxy-real-ip-cidr */
     uint32_t trusted_n;
     struct str default_namespace, default_service; /* --default-backend-service; empty = none; its

@@ -155,6 +155,7 @@ struct class_node { /* key: name */
 struct host_node { /* key: pattern */
     struct node node;
     struct list links; /* link.in_host */
+    bool covers_tls;   /* a wildcard with TLS, which the hosts below it share: https.c */
 };
 
 struct service_node { /* key: namespace, name */
@@ -181,6 +182,7 @@ struct link {
     const struct ingress_node *ingress;
     struct host_node *host;
     uint32_t rule; /* SNAP_DEFAULT_RULE: the default backend, for the host "" */
+    bool has_tls;  /* spec.tls of the Ingress counts for the host */
 };
 
 struct use {
@@ -208,7 +210,8 @@ struct host_work {
     size_t link_n, link_cap, candidate_n, candidate_cap, filter_n, filter_cap;
     size_t node_n;
     const struct link *fallback; /* whose default backend the host has, or NULL */
-    struct arena paths;          /* normalised paths that differ from what was written */
+    bool has_tls;
+    struct arena paths; /* normalised paths that differ from what was written */
 };
 
 struct endpoint_list {
@@ -486,9 +489,10 @@ void upstream_tls_fill(struct snap_service *root, const struct upstream_tls *t,
 /* Says what is wrong with the filter's annotations. */
 typedef void filter_check_fn(struct compile *c, struct diag_batch *batch,
                              const struct ingress *ingress);
-/* Writes the filter's struct; its offset, or 0 when the Ingress does not have this filter. */
-typedef uint32_t filter_write_fn(struct buf *shard, const struct ingress *ingress);
-#define FILTER(name, number)                                                                       \
+/* Writes the filter's struct into c->shard, for a route of ingress on the host in c->host; its
+ * offset, or 0 when the route does not have this filter. */
+typedef uint32_t filter_write_fn(struct compile *c, const struct ingress *ingress);
+#define FILTER(name, number, halves)                                                               \
     filter_check_fn filter_##name##_check;                                                         \
     filter_write_fn filter_##name##_write;
 #include "snapshot/filters.def"
@@ -502,9 +506,23 @@ void annotation_field(struct compile *c, const char *name);
 /* Its value without blanks and line ends around it, which YAML block scalars leave; empty: not
  * there. */
 struct str annotation_get(const struct ingress *ingress, const char *name);
-/* What Go's ParseBool takes: 1, t, T, TRUE, true, True, and the like. False: it is something else;
- * *ret changes only when it is there and right. */
+/* Its value when that is true or false in one of the ways that ingress-nginx takes. */
 bool annotation_flag(const struct ingress *ingress, const char *name, bool *ret);
+/* Says so when it is there and neither true nor false. */
+void annotation_flag_check(struct compile *c, struct diag_batch *batch,
+                           const struct ingress *ingress, const char *name);
+/* The Ingress answers with a redirect of its own. */
+bool redirect_is_set(const struct ingress *ingress);
+
+/* ---- https.c ---- */
+
+const struct https_policy *https_policy(const struct compile *c);
+/* Finds out for which links spec.tls of their Ingress counts. Errors: E_NOMEM. */
+enum err https_links(const struct compile *c, struct ingress_node *n);
+/* The host has TLS. */
+bool https_host(const struct compile *c, const struct host_node *host);
+/* Marks the hosts below those dirty wildcards that got or lost TLS, where that counts for them. */
+void https_spread(struct compile *c);
 
 /* ---- judge_nginx.c ---- */
 

@@ -111,8 +111,15 @@ void filter_redirect_check(struct compile *c, struct diag_batch *batch,
     }
 }
 
-uint32_t filter_redirect_write(struct buf *shard, const struct ingress *ingress)
+bool redirect_is_set(const struct ingress *ingress)
 {
+    struct str url;
+    return kind_find(ingress, &url) != NULL;
+}
+
+uint32_t filter_redirect_write(struct compile *c, const struct ingress *ingress)
+{
+    struct buf *shard = &c->shard;
     struct str url;
     const struct kind *kind = kind_find(ingress, &url);
     if (kind == NULL) {

@@ -8,7 +8,8 @@ static const struct {
     filter_check_fn *check;
     filter_write_fn *write;
 } filters[] = {
-#define FILTER(name, number) {SNAP_FILTER_##name, filter_##name##_check, filter_##name##_write},
+#define FILTER(name, number, halves)                                                               \
+    {SNAP_FILTER_##name, filter_##name##_check, filter_##name##_write},
 #include "snapshot/filters.def"
 #undef FILTER
 };
@@ -26,7 +27,7 @@ enum err filters_write(struct compile *c, const struct ingress *ingress)
 {
     struct host_work *w = &c->host;
     for (size_t i = 0; i < FILTERS_N; i++) {
-        uint32_t offset = filters[i].write(&c->shard, ingress);
+        uint32_t offset = filters[i].write(c, ingress);
         if (offset != 0) {
             TRY(VEC_ROOM(w->filters, w->filter_n, w->filter_cap, UINT32_MAX));
             w->filters[w->filter_n++] = (struct snap_filter){filters[i].kind, offset};

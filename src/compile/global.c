@@ -43,6 +43,20 @@ static void tls_write(struct buf *b, const struct compile_options *o)
     root->ssl_max_version = o->ssl_max_version == 0 ? 13 : o->ssl_max_version;
 }
 
+static void plain_paths_write(struct buf *b, const struct https_policy *policy)
+{
+    struct snap_array at = snap_add_array(b, policy->plain_path_n, sizeof(struct snap_str));
+    for (uint32_t i = 0; i < policy->plain_path_n; i++) {
+        struct snap_str path = snap_add_str(b, policy->plain_paths[i]);
+        if (!b->bad) {
+            snap_at(b, at.offset, struct snap_str)[i] = path;
+        }
+    }
+    if (!b->bad) {
+        snap_at(b, 0, struct snap_global)->plain_paths = at;
+    }
+}
+
 enum err global_compile(struct compile *c)
 {
     struct buf *b = &c->shard;
@@ -58,6 +72,7 @@ enum err global_compile(struct compile *c)
     }
     trusted_write(b, c->options);
     tls_write(b, c->options);
+    plain_paths_write(b, https_policy(c));
     if (!b->bad) {
         snap_at(b, 0, struct snap_global)->settings =
             c->options->has_settings ? c->options->settings : snap_settings_default;

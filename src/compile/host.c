@@ -54,6 +54,7 @@ enum err host_compile(struct compile *c, struct host_node *host)
 {
     struct diag_batch batch;
     diag_batch_init(&batch);
+    c->host.has_tls = https_host(c, host);
     enum err e = host_gather(c, host, &batch);
     if (e == E_OK) {
         e = host_output(c, host, &batch);

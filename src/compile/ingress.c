@@ -234,6 +234,7 @@ static enum err ingress_attach(struct compile *c, struct ingress_node *n, struct
     class_check(c, batch, n->object, &verdict);
     if (verdict.is_ours) {
         TRY(links_make(c, n));
+        TRY(https_links(c, n));
         TRY(uses_make(c, n));
         TRY(ingress_tls_attach(c, n));
         ingress_check(c, batch, n->object);

@@ -1,6 +1,10 @@
 /* Where something stands in an Ingress, as a diagnostic names it. */
 #include "compile/compile_priv.h"
 
+static const struct finding invalid_flag = {
+    DIAG_ERROR, DIAG_InvalidAnnotation, "it is neither true nor false; the annotation is ignored",
+    "write \"true\" or \"false\", in quotes, or drop the annotation"};
+
 struct place place_first(void)
 {
     return (struct place){SNAP_DEFAULT_RULE, SNAP_DEFAULT_RULE};
@@ -88,23 +92,39 @@ struct str annotation_get(const struct ingress *ingress, const char *name)
     return value;
 }
 
-bool annotation_flag(const struct ingress *ingress, const char *name, bool *ret)
+/* As strconv.ParseBool() of Go. */
+static bool flag_parse(struct str text, bool *ret)
 {
-    static const struct str words[2][6] = {
-        {STR_INIT("0"), STR_INIT("f"), STR_INIT("F"), STR_INIT("FALSE"), STR_INIT("false"),
-         STR_INIT("False")},
-        {STR_INIT("1"), STR_INIT("t"), STR_INIT("T"), STR_INIT("TRUE"),  STR_INIT("true"),
-         STR_INIT("True") },
-    };
-    struct str value = annotation_get(ingress, name);
-    for (size_t i = 0; i < sizeof(words) / sizeof(words[0][0]); i++) {
-        const struct str *word = &words[i % 2][i / 2];
-        if (str_eq(value, *word)) {
-            *ret = i % 2 == 1;
+    static const struct str words[] = {STR_INIT("1"),     STR_INIT("t"),     STR_INIT("T"),
+                                       STR_INIT("TRUE"),  STR_INIT("true"),  STR_INIT("True"),
+                                       STR_INIT("0"),     STR_INIT("f"),     STR_INIT("F"),
+                                       STR_INIT("FALSE"), STR_INIT("false"), STR_INIT("False")};
+    enum { WORDS_N = sizeof(words) / sizeof(words[0]) };
+    for (size_t i = 0; i < WORDS_N; i++) {
+        if (str_eq(text, words[i])) {
+            *ret = i < WORDS_N / 2;
             return true;
         }
     }
-    return value.n == 0;
+    return false;
+}
+
+bool annotation_flag(const struct ingress *ingress, const char *name, bool *ret)
+{
+    return flag_parse(annotation_get(ingress, name), ret);
+}
+
+void annotation_flag_check(struct compile *c, struct diag_batch *batch,
+                           const struct ingress *ingress, const char *name)
+{
+    bool flag;
+    struct str value = annotation_get(ingress, name);
+    if (value.n == 0 || flag_parse(value, &flag)) {
+        return;
+    }
+    annotation_field(c, name);
+    buf_addf(what_begin(c), "is \"%.*s\"", STR_ARG(shown(value)));
+    finding_add(c, batch, &ingress->object, ingress->object.line, &invalid_flag);
 }
 
 struct str backend_port(const struct ingress_backend *backend, char digits[U16_DIGITS])

@@ -2,10 +2,11 @@
  * compile/filter_redirect.c; for users: docs/filters/redirect.md. */
 #include "filter/filter.h"
 
-filter_fn filter_redirect_run;
+filter_request_fn filter_redirect_request;
 
-enum filter_verdict filter_redirect_run(const struct snap_shard *shard, const void *config,
-                                        const struct filter_request *r, struct filter_answer *ret)
+enum filter_verdict filter_redirect_request(const struct snap_shard *shard, const void *config,
+                                            const struct filter_request *r,
+                                            struct filter_answer *ret)
 {
     const struct snap_filter_redirect *redirect = config;
     (void)r; /* the same for every request */

@@ -533,10 +533,26 @@ static bool exchange_match(struct exchange *x)
     return true;
 }
 
+static struct filter_request filter_request_of(const struct exchange *x, char *scratch)
+{
+    return (struct filter_request){
+        .request = &x->request,
+        .global = global_of(x->proxy),
+        .scheme = x->origin.scheme,
+        .host = x->origin.host,
+        .https_port = x->proxy->https_port,
+        .scratch = scratch,
+    };
+}
+
 static bool exchange_filter(struct exchange *x)
 {
-    struct filter_request request = {&x->request};
+    char scratch[FILTER_SCRATCH_BYTES];
     struct filter_answer answer;
+    if (x->match.route->filters.n == 0) { /* most of them */
+        return true;
+    }
+    struct filter_request request = filter_request_of(x, scratch);
     if (filter_run(x->match.host, x->match.route, &request, &answer) == FILTER_ANSWER) {
         exchange_answer_with(x, answer.reason, answer.status, answer.location);
         return false;

@@ -26,6 +26,7 @@ struct proxy {
     struct access_log *log;
     const struct snap_settings *settings; /* as of now */
     struct http_budget *budget;
+    uint16_t https_port; /* of the listener "https"; 0: there is none */
 
     bool is_draining;            /* responses say that the connection ends */
     struct list exchanges;       /* in flight */

@@ -158,6 +158,18 @@ static void dump_trusted(struct dump *d, const struct snap_global *g)
     list_end(d);
 }
 
+static void dump_plain_paths(struct dump *d, const struct snap_global *g)
+{
+    const struct snap_str *paths = snap_array_get(g, g->plain_paths);
+    list_begin(d, "plain_paths");
+    for (uint32_t i = 0; i < g->plain_paths.n; i++) {
+        item_begin(d, NULL);
+        add_text(d, "path", g, paths[i]);
+        item_end(d);
+    }
+    list_end(d);
+}
+
 static void dump_global(struct dump *d, const struct snap_global *g)
 {
     const struct snap_listener *l = snap_array_get(g, g->listeners);
@@ -170,6 +182,7 @@ static void dump_global(struct dump *d, const struct snap_global *g)
     }
     list_end(d);
     dump_trusted(d, g);
+    dump_plain_paths(d, g);
 #define SETTING(id, name, type, argument, text, value, low, high, help)                            \
     add_u64(d, name, g->settings.id);
 #include "snapshot/settings.def"
@@ -234,6 +247,32 @@ static const char *balance_text(enum snap_balance balance)
     return "?";
 }
 
+static const char *ssl_cause_text(enum snap_ssl_cause cause)
+{
+    switch (cause) {
+    case SNAP_SSL_BY_TLS:
+        return "tls";
+    case SNAP_SSL_BY_TLS_ANNOTATION:
+        return "tls, annotation ssl-redirect";
+    case SNAP_SSL_BY_FORCE:
+        return "--force-ssl-redirect";
+    case SNAP_SSL_BY_FORCE_ANNOTATION:
+        return "annotation force-ssl-redirect";
+    }
+    return "?";
+}
+
+static void dump_filter_ssl_redirect(struct dump *d, const struct snap_host *h, const void *config)
+{
+    const struct snap_filter_ssl_redirect *f = config;
+    (void)h; /* all of it is in the struct */
+    add_u64(d, "status", f->status);
+    add_word(d, "cause", ssl_cause_text((enum snap_ssl_cause)f->cause));
+    add_bool(d, "drops_slash", f->drops_slash != 0);
+    add_bool(d, "tells_port", f->tells_port != 0);
+    add_bool(d, "is_by_prefix", f->is_by_prefix != 0);
+}
+
 static void dump_filter_redirect(struct dump *d, const struct snap_host *h, const void *config)
 {
     const struct snap_filter_redirect *f = config;
@@ -246,7 +285,7 @@ static void dump_filter(struct dump *d, const struct snap_host *h, const struct 
     const void *config = (const char *)h + f->offset;
     item_begin(d, NULL);
     switch ((enum snap_filter_kind)f->kind) {
-#define FILTER(name, number)                                                                       \
+#define FILTER(name, number, halves)                                                               \
     case SNAP_FILTER_##name:                                                                       \
         add_word(d, "filter", #name);                                                              \
         dump_filter_##name(d, h, config);                                                          \

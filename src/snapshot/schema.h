@@ -99,12 +99,13 @@ struct snap_prefix { /* of IP addresses; host bits are zero */
 
 struct snap_global {
     struct snap_shard shard;
-    struct snap_array listeners; /* struct snap_listener */
-    struct snap_array trusted;   /* struct snap_prefix: whose X-Forwarded-* are believed */
-    struct snap_str ssl_ciphers; /* of TLS 1.2, as OpenSSL writes them; empty: ours */
-    struct snap_str ssl_groups;  /* of the key exchange; empty: ours */
-    uint8_t ssl_min_version;     /* 12 or 13 */
-    uint8_t ssl_max_version;     /* 12 or 13, not below */
+    struct snap_array listeners;   /* struct snap_listener */
+    struct snap_array trusted;     /* struct snap_prefix: whose X-Forwarded-* are believed */
+    struct snap_array plain_paths; /* struct snap_str: what stays without https below these */
+    struct snap_str ssl_ciphers;   /* of TLS 1.2, as OpenSSL writes them; empty: ours */
+    struct snap_str ssl_groups;    /* of the key exchange; empty: ours */
+    uint8_t ssl_min_version;       /* 12 or 13 */
+    uint8_t ssl_max_version;       /* 12 or 13, not below */
     uint8_t zero[6];
     struct snap_settings settings;
 };

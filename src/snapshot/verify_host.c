@@ -34,8 +34,26 @@ static const struct verify_field redirect_fields[] = {
 static const struct verify_layout layout_redirect = {sizeof(struct snap_filter_redirect),
                                                      FIELDS(redirect_fields), check_redirect};
 
+static bool check_ssl_redirect(struct verify *c, const void *items, uint32_t i)
+{
+    const struct snap_filter_ssl_redirect *f = (const struct snap_filter_ssl_redirect *)items + i;
+    bool is_good = f->status == 301 || f->status == 302 || f->status == 307 || f->status == 308;
+    return is_good || verify_fail(c, "not a redirect status");
+}
+
+static const struct verify_field ssl_redirect_fields[] = {
+    {FIELD_ENUM8, offsetof(struct snap_filter_ssl_redirect, cause),        SNAP_SSL_BY_FORCE_ANNOTATION,
+     NULL                                                                                                    },
+    {FIELD_BOOL8, offsetof(struct snap_filter_ssl_redirect, drops_slash),  0,                            NULL},
+    {FIELD_BOOL8, offsetof(struct snap_filter_ssl_redirect, tells_port),   0,                            NULL},
+    {FIELD_BOOL8, offsetof(struct snap_filter_ssl_redirect, is_by_prefix), 0,                            NULL},
+};
+
+static const struct verify_layout layout_ssl_redirect = {
+    sizeof(struct snap_filter_ssl_redirect), FIELDS(ssl_redirect_fields), check_ssl_redirect};
+
 static const struct verify_layout *const filter_layouts[] = {
-#define FILTER(name, number) [SNAP_FILTER_##name] = &layout_##name,
+#define FILTER(name, number, halves) [SNAP_FILTER_##name] = &layout_##name,
 #include "snapshot/filters.def"
 #undef FILTER
 };
@@ -114,12 +132,26 @@ static const struct verify_field prefix_fields[] = {
 static const struct verify_layout layout_prefix = {sizeof(struct snap_prefix),
                                                    FIELDS(prefix_fields), check_prefix};
 
+static bool check_plain_path(struct verify *c, const void *items, uint32_t i)
+{
+    struct str path = verify_text(c, ((const struct snap_str *)items)[i]);
+    return (path.n > 0 && path.p[0] == '/') || verify_fail(c, "path does not begin with '/'");
+}
+
+static const struct verify_field plain_path_fields[] = {
+    {FIELD_STR, 0, 0, NULL}
+};
+
+static const struct verify_layout layout_plain_path = {sizeof(struct snap_str),
+                                                       FIELDS(plain_path_fields), check_plain_path};
+
 static const struct verify_field global_fields[] = {
     STR_AT(struct snap_global, ssl_ciphers),
     STR_AT(struct snap_global, ssl_groups),
     ZERO_AT(struct snap_global, zero),
-    {FIELD_ARRAY, offsetof(struct snap_global, listeners), 0, &layout_listener},
-    {FIELD_ARRAY, offsetof(struct snap_global, trusted),   0, &layout_prefix  },
+    {FIELD_ARRAY, offsetof(struct snap_global, listeners),   0, &layout_listener  },
+    {FIELD_ARRAY, offsetof(struct snap_global, trusted),     0, &layout_prefix    },
+    {FIELD_ARRAY, offsetof(struct snap_global, plain_paths), 0, &layout_plain_path},
 };
 
 const struct verify_layout verify_layout_global = {sizeof(struct snap_global),
@@ -161,6 +193,18 @@ static const struct verify_field backend_fields[] = {
 static const struct verify_layout layout_backend = {sizeof(struct snap_backend),
                                                     FIELDS(backend_fields), check_backend};
 
+/* Each at most once and in order: so what all of them may add to a response has a bound. */
+static bool check_chain(struct verify *c, const struct snap_host *h, struct snap_range range)
+{
+    const struct snap_filter *filters = verify_at(c, h->filters.offset);
+    for (uint32_t i = range.first + 1; i < range.first + range.n; i++) {
+        if (filters[i - 1].kind >= filters[i].kind) {
+            return verify_fail(c, "filters out of order");
+        }
+    }
+    return true;
+}
+
 static bool check_route(struct verify *c, const void *items, uint32_t i)
 {
     const struct snap_host *h = verify_at(c, 0);
@@ -170,7 +214,8 @@ static bool check_route(struct verify *c, const void *items, uint32_t i)
     for (uint32_t j = 0; j < r->backends.n; j++) {
         sum += backends[r->backends.first + j].weight;
     }
-    return sum == r->weight_sum || verify_fail(c, "weights do not add up");
+    return check_chain(c, h, r->filters) &&
+           (sum == r->weight_sum || verify_fail(c, "weights do not add up"));
 }
 
 static const struct verify_field route_fields[] = {

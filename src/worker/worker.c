@@ -220,6 +220,17 @@ static enum err https_open(struct worker *w)
     return https_init(&w->https, &parts);
 }
 
+/* 0: there is no such listener. */
+static uint16_t port_of(const struct heritage *h, struct str listener)
+{
+    for (uint32_t i = 0; i < h->listener_n; i++) {
+        if (str_eq(str_from_cstr(h->listeners[i].name), listener)) {
+            return h->listeners[i].port;
+        }
+    }
+    return 0;
+}
+
 static enum err worker_init(struct worker *w)
 {
     const struct heritage *h = &w->heritage;
@@ -245,6 +256,7 @@ static enum err worker_init(struct worker *w)
         .log = &w->log,
         .settings = &w->settings,
         .budget = &w->budget,
+        .https_port = port_of(h, STR("https")),
     };
     TRY(proxy_init(&w->proxy));
     http1_server_init(&w->server, &w->http1, &w->proxy.handler, w->stats);

@@ -160,7 +160,7 @@ def test_only_secrets_that_are_referred_to_are_read(cluster, place):
                                 data={"k": "djE="}))
     cluster.api.apply(place.ingress("a", "a.test", tls="cert"))
     running = place.run()
-    running.wait_answer(200, "/", "a.test")
+    running.wait_answer(308, "/", "a.test", "redirect")
 
     def count():
         return running.counter("lintel_objects", kind="Secret")

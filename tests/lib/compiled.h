@@ -111,6 +111,47 @@ static inline void text_global(struct buf *b, const struct snap_global *g)
         text_str(b, g, l[i].table);
         buf_addf(b, "\n");
     }
+    const struct snap_str *plain = snap_array_get(g, g->plain_paths);
+    bool is_default = g->plain_paths.n == 1 &&
+                      str_eq(snap_str_get(g, plain[0]), https_policy_default.plain_paths[0]);
+    if (g->plain_paths.n == 0) {
+        buf_addf(b, "  plain nothing\n");
+    }
+    for (uint32_t i = 0; i < g->plain_paths.n && !is_default; i++) {
+        buf_addf(b, "  plain ");
+        text_str(b, g, plain[i]);
+        buf_addf(b, "\n");
+    }
+}
+
+static inline void text_ssl_redirect(struct buf *b, const struct snap_filter_ssl_redirect *f)
+{
+    static const char *const causes[] = {"?", "tls", "tls, annotation", "force",
+                                         "force, annotation"};
+    buf_addf(b, ", https %u (%s%s%s%s)", f->status, causes[f->cause],
+             f->drops_slash ? ", drops slash" : "", f->tells_port ? ", tells port" : "",
+             f->is_by_prefix ? ", by prefix" : "");
+}
+
+static inline void text_redirect(struct buf *b, const struct snap_host *h,
+                                 const struct snap_filter_redirect *f)
+{
+    buf_addf(b, ", redirect %u to ", f->status);
+    text_str(b, h, f->location);
+}
+
+static inline void text_filter(struct buf *b, const struct snap_host *h,
+                               const struct snap_filter *f)
+{
+    const void *config = (const char *)h + f->offset;
+    switch ((enum snap_filter_kind)f->kind) {
+    case SNAP_FILTER_ssl_redirect:
+        text_ssl_redirect(b, config);
+        break;
+    case SNAP_FILTER_redirect:
+        text_redirect(b, h, config);
+        break;
+    }
 }
 
 static inline void text_filters(struct buf *b, const struct snap_host *h,
@@ -118,9 +159,7 @@ static inline void text_filters(struct buf *b, const struct snap_host *h,
 {
     const struct snap_filter *f = snap_array_get(h, h->filters);
     for (uint32_t i = r->filters.first; i < r->filters.first + r->filters.n; i++) {
-        const struct snap_filter_redirect *redirect = (const void *)((const char *)h + f[i].offset);
-        buf_addf(b, ", redirect %u to ", redirect->status);
-        text_str(b, h, redirect->location);
+        text_filter(b, h, &f[i]);
     }
 }
 

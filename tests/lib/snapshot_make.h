@@ -250,7 +250,10 @@ static inline enum err make_global(struct buf *b, const char *table)
     g.ssl_max_version = 13;
     struct snap_listener l = {snap_add_str(b, STR("http")), snap_add_str(b, str_from_cstr(table))};
     g.trusted = snap_add_array(b, 1, sizeof(struct snap_prefix));
+    g.plain_paths = snap_add_array(b, 1, sizeof(struct snap_str));
+    struct snap_str plain = snap_add_str(b, STR("/plain"));
     if (!b->bad) {
+        *snap_at(b, g.plain_paths.offset, struct snap_str) = plain;
         *snap_at(b, g.trusted.offset, struct snap_prefix) = (struct snap_prefix){4, 8, {0}, {10}};
         *snap_at(b, g.listeners.offset, struct snap_listener) = l;
         g.shard = *snap_at(b, 0, struct snap_shard);

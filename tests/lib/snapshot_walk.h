@@ -20,10 +20,28 @@ static inline uint64_t walk_global(const struct snap_global *g)
 {
     const struct snap_listener *l = snap_array_get(g, g->listeners);
     uint64_t sum = walk_str(g, g->ssl_ciphers) + walk_str(g, g->ssl_groups);
+    const struct snap_str *plain = snap_array_get(g, g->plain_paths);
+    for (uint32_t i = 0; i < g->plain_paths.n; i++) {
+        sum += walk_str(g, plain[i]);
+    }
     for (uint32_t i = 0; i < g->listeners.n; i++) {
         sum += walk_str(g, l[i].name) + walk_str(g, l[i].table);
     }
     return sum;
+}
+
+static inline uint64_t walk_filter(const struct snap_host *h, const struct snap_filter *f)
+{
+    const void *at = (const char *)h + f->offset;
+    const struct snap_filter_ssl_redirect *ssl_redirect = at;
+    const struct snap_filter_redirect *redirect = at;
+    switch ((enum snap_filter_kind)f->kind) {
+    case SNAP_FILTER_ssl_redirect:
+        return ssl_redirect->status + ssl_redirect->cause + ssl_redirect->is_by_prefix;
+    case SNAP_FILTER_redirect:
+        return redirect->status + walk_str(h, redirect->location);
+    }
+    return 0;
 }
 
 static inline uint64_t walk_route(const struct snap_host *h, const struct snap_route *r)
@@ -38,9 +56,7 @@ static inline uint64_t walk_route(const struct snap_host *h, const struct snap_r
         sum += x->kind + walk_str(h, x->name) + walk_str(h, x->value);
     }
     for (uint32_t i = 0; i < r->filters.n; i++) {
-        const struct snap_filter *x = &f[r->filters.first + i];
-        const struct snap_filter_redirect *redirect = (const void *)((const char *)h + x->offset);
-        sum += x->kind + redirect->status + walk_str(h, redirect->location);
+        sum += walk_filter(h, &f[r->filters.first + i]);
     }
     for (uint32_t i = 0; i < r->backends.n; i++) {
         const struct snap_backend *x = &b[r->backends.first + i];

@@ -169,7 +169,7 @@ def test_the_nearest_misses_are_named(small):
 
 def test_filters_are_shown(small):
     found = json.loads(explain(small, "http://old.test/", "-o", "json"))
-    assert found["filters"] == [{"name": "redirect", "status": 301,
+    assert found["filters"] == [{"name": "redirect", "effect": "answers", "status": 301,
                                  "location": "https://new.test/"}]
 
 

@@ -93,12 +93,26 @@ def test_a_codec_needs_a_fuzz_target_with_seeds(tree):
 
 def test_a_filter_needs_its_files(tree):
     tree("src/snapshot/filters.h", "struct snap_filter_x {\n};\n")
-    root = tree("src/snapshot/filters.def", "/* FILTER(name, number) */\nFILTER(x, 1)\n")
+    root = tree("src/snapshot/filters.def",
+                "/* FILTER(name, number, halves) */\nFILTER(x, 1, BOTH)\n")
     assert len(lint.check_filters(root)) == 4
     for path in ("src/compile/filter_x.c", "src/filter/x.c", "docs/filters/x.md",
                  "tests/system/test_filter_x.py"):
         tree(path, "")
     assert lint.check_filters(root) == []
+
+
+def test_filters_stand_in_order_and_have_halves(tree):
+    tree("src/snapshot/filters.h", "struct snap_filter_x {\n};\n")
+    for path in ("src/compile/filter_x.c", "src/filter/x.c", "docs/filters/x.md",
+                 "tests/system/test_filter_x.py"):
+        tree(path, "")
+    root = tree("src/snapshot/filters.def", "FILTER(x, 1, REQUEST)\nFILTER(x, 2, RESPONSE)\n")
+    assert lint.check_filters(root) == []
+    tree("src/snapshot/filters.def", "FILTER(x, 2, REQUEST)\nFILTER(x, 2, REQUEST)\n")
+    assert len(lint.check_filters(root)) == 1
+    tree("src/snapshot/filters.def", "FILTER(x, 1, NEITHER)\n")
+    assert len(lint.check_filters(root)) == 1
 
 
 def test_headers_stand_alone(tree):

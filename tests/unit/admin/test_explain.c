@@ -62,6 +62,20 @@ static const char manifests[] =
     "      paths:\n"
     "      - {path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}\n"
     "---\n"
+    "apiVersion: networking.k8s.io/v1\n"
+    "kind: Ingress\n"
+    "metadata:\n"
+    "  name: safe\n"
+    "  annotations: {nginx.ingress.kubernetes.io/permanent-redirect: 'https://new.test/'}\n"
+    "spec:\n"
+    "  ingressClassName: lintel\n"
+    "  tls: [{hosts: [safe.test]}]\n"
+    "  rules:\n"
+    "  - host: safe.test\n"
+    "    http:\n"
+    "      paths:\n"
+    "      - {path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}\n"
+    "---\n"
     "apiVersion: v1\n"
     "kind: Service\n"
     "metadata: {name: web}\n"
@@ -158,7 +172,7 @@ static int free_scene(void **state)
 static void start(struct scene *s, struct explanation *e, struct explain_request *r,
                   const char *url)
 {
-    *r = (struct explain_request){.listener = STR("http"), .method = STR("GET")};
+    *r = (struct explain_request){.method = STR("GET")};
     assert_int_equal(explain_request_set_url(r, str_from_cstr(url)), E_OK);
     assert_int_equal(explain_init(e, &s->world, r), E_OK);
 }
@@ -238,6 +252,58 @@ static void a_redirect(void **state)
     assert_int_equal(e.reason, REASON_redirect);
     assert_int_equal(e.status, 301);
     explain_fini(&e);
+}
+
+/* The text has this, or has it not. */
+static void expect_part(struct scene *s, struct explain_request *r, const char *url,
+                        const char *part)
+{
+    struct explanation e;
+    assert_int_equal(explain_request_set_url(r, str_from_cstr(url)), E_OK);
+    assert_int_equal(explain_init(&e, &s->world, r), E_OK);
+    buf_reset(&s->out);
+    explain_emit_text(&s->out, &e, false);
+    buf_add_char(&s->out, 0);
+    assert_false(s->out.bad);
+    if (strstr(s->out.p, part) == NULL) {
+        fail_msg("no \"%s\" in:\n%s", part, s->out.p);
+    }
+    explain_fini(&e);
+}
+
+static void a_redirect_to_https(void **state)
+{
+    struct scene *s = *state;
+    struct explain_request r = {.method = STR("GET")};
+    expect_part(s, &r, "http://safe.test:80/a/?b",
+                "-> 308 redirect: The route answers with a redirect.\n"
+                "\n"
+                "  listener   http, table ingress\n");
+    expect_part(s, &r, "http://safe.test:80/a/?b",
+                "  filter     ssl_redirect 308 to https://safe.test/a/?b: the host has TLS, and "
+                "--ssl-redirect is on\n"
+                "  filter     redirect 301 to https://new.test/: not reached\n");
+    expect_part(s, &r, "http://safe.test/.well-known/acme-challenge/x",
+                "ssl_redirect 308: passes, the path is one of --no-tls-redirect-locations\n"
+                "  filter     redirect 301 to https://new.test/\n");
+    expect_part(s, &r, "https://safe.test/",
+                "  listener   https, table ingress\n"
+                "  host       safe.test\n");
+    expect_part(s, &r, "https://safe.test/", "ssl_redirect 308: passes, the client uses https\n");
+}
+
+/* Which of listener and scheme the user does not say follows from the other. */
+static void listener_and_scheme_go_together(void **state)
+{
+    struct scene *s = *state;
+    struct explain_request r = {.method = STR("GET"), .listener = STR("http")};
+    expect_part(s, &r, "https://safe.test/",
+                "  listener   http, table ingress, for a client that uses https\n");
+    r = (struct explain_request){.method = STR("GET"), .listener = STR("https")};
+    expect_part(s, &r, "safe.test/", "ssl_redirect 308: passes, the client uses https\n");
+    r = (struct explain_request){.method = STR("GET")};
+    expect_part(s, &r, "safe.test/", "-> 308 redirect");
+    expect_part(s, &r, "safe.test/", "  listener   http, table ingress\n");
 }
 
 static void a_class_that_is_not_ours(void **state)
@@ -340,6 +406,8 @@ int main(void)
         cmocka_unit_test(no_endpoint_can_be_used),
         cmocka_unit_test(a_service_that_is_missing),
         cmocka_unit_test(a_redirect),
+        cmocka_unit_test(a_redirect_to_https),
+        cmocka_unit_test(listener_and_scheme_go_together),
         cmocka_unit_test(a_class_that_is_not_ours),
         cmocka_unit_test(a_host_with_a_typing_mistake),
         cmocka_unit_test(a_request_that_is_none),

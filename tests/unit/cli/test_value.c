@@ -14,84 +14,95 @@ static const struct {
     bool is_taken;
     uint64_t number;
 } cases[] = {
-    {CLI_FLAG,      "true",                  true,  1                  },
-    {CLI_FLAG,      "false",                 true,  0                  },
-    {CLI_FLAG,      "yes",                   false, 0                  },
-    {CLI_STRING,    "x",                     true,  0                  },
-    {CLI_STRING,    "",                      false, 0                  },
-    {CLI_DIRECTORY, "/a b",                  true,  0                  },
-    {CLI_FILE,      "",                      false, 0                  },
-    {CLI_PORT,      "0",                     true,  0                  },
-    {CLI_PORT,      "65535",                 true,  65535              },
-    {CLI_PORT,      "65536",                 false, 0                  },
-    {CLI_PORT,      "-1",                    false, 0                  },
-    {CLI_PORT,      "80 ",                   false, 0                  },
-    {CLI_COUNT,     "1",                     true,  1                  },
-    {CLI_COUNT,     "0",                     false, 0                  },
-    {CLI_COUNT,     "99999999999999999999",  false, 0                  },
-    {CLI_DURATION,  "30",                    true,  30 * USEC_PER_SEC  },
-    {CLI_DURATION,  "0",                     true,  0                  },
-    {CLI_DURATION,  "250ms",                 true,  250 * USEC_PER_MS  },
-    {CLI_DURATION,  "7us",                   true,  7                  },
-    {CLI_DURATION,  "1m30s",                 true,  90 * USEC_PER_SEC  },
-    {CLI_DURATION,  "2h",                    true,  7200 * USEC_PER_SEC},
-    {CLI_DURATION,  "",                      false, 0                  },
-    {CLI_DURATION,  "s",                     false, 0                  },
-    {CLI_DURATION,  "1x",                    false, 0                  },
-    {CLI_DURATION,  "1m30",                  false, 0                  },
-    {CLI_DURATION,  "-1s",                   false, 0                  },
-    {CLI_DURATION,  "1.5s",                  false, 0                  },
-    {CLI_DURATION,  "18446744073709551615h", false, 0                  },
-    {CLI_CHOICE,    "a",                     true,  0                  },
-    {CLI_CHOICE,    "bb",                    true,  1                  },
-    {CLI_CHOICE,    "c",                     true,  2                  },
-    {CLI_CHOICE,    "b",                     false, 0                  },
-    {CLI_CHOICE,    "a|bb",                  false, 0                  },
-    {CLI_CHOICE,    "",                      false, 0                  },
-    {CLI_ADDRESS,   "127.0.0.1",             true,  0                  },
-    {CLI_ADDRESS,   "::",                    true,  0                  },
-    {CLI_ADDRESS,   "[::]",                  false, 0                  },
-    {CLI_ADDRESS,   "localhost",             false, 0                  },
-    {CLI_ADDRESS,   "1.2.3",                 false, 0                  },
-    {CLI_BIND,      ":8443",                 true,  0                  },
-    {CLI_BIND,      ":0",                    true,  0                  },
-    {CLI_BIND,      "192.0.2.1:8443",        true,  0                  },
-    {CLI_BIND,      "[2001:db8::1]:8443",    true,  0                  },
-    {CLI_BIND,      "",                      true,  0                  },
-    {CLI_BIND,      ":",                     false, 0                  },
-    {CLI_BIND,      ":65536",                false, 0                  },
-    {CLI_BIND,      "8443",                  false, 0                  },
-    {CLI_BIND,      "localhost:8443",        false, 0                  },
-    {CLI_BIND,      "2001:db8::1:8443",      false, 0                  },
-    {CLI_HOST_PORT, "127.0.0.1:10254",       true,  0                  },
-    {CLI_HOST_PORT, "[::1]:1",               true,  0                  },
-    {CLI_HOST_PORT, "localhost:1",           true,  0                  },
-    {CLI_HOST_PORT, "127.0.0.1",             false, 0                  },
-    {CLI_HOST_PORT, "127.0.0.1:",            false, 0                  },
-    {CLI_HOST_PORT, "127.0.0.1:0",           false, 0                  },
-    {CLI_HOST_PORT, "127.0.0.1:65536",       false, 0                  },
-    {CLI_HOST_PORT, "::1:80",                false, 0                  },
-    {CLI_HOST_PORT, ":80",                   false, 0                  },
-    {CLI_HOST_PORT, "a.example:80",          false, 0                  },
-    {CLI_OBJECT,    "default/web",           true,  0                  },
-    {CLI_OBJECT,    "web",                   false, 0                  },
-    {CLI_OBJECT,    "/web",                  false, 0                  },
-    {CLI_OBJECT,    "default/",              false, 0                  },
-    {CLI_OBJECT,    "Default/web",           false, 0                  },
-    {CLI_OBJECT,    "a/b/c",                 false, 0                  },
-    {CLI_NAMESPACE, "kube-system",           true,  0                  },
-    {CLI_NAMESPACE, "a/b",                   false, 0                  },
-    {CLI_NAMESPACE, "a.b",                   false, 0                  },
-    {CLI_NAMESPACE, "",                      false, 0                  },
-    {CLI_TOKEN,     "GET",                   true,  0                  },
-    {CLI_TOKEN,     "BAD METHOD",            false, 0                  },
-    {CLI_TOKEN,     "",                      false, 0                  },
-    {CLI_FIELD,     "Host: a",               true,  0                  },
-    {CLI_FIELD,     "x:",                    true,  0                  },
-    {CLI_FIELD,     "no colon",              false, 0                  },
-    {CLI_FIELD,     ": a",                   false, 0                  },
-    {CLI_FIELD,     "a b: c",                false, 0                  },
-    {CLI_FIELD,     "a: b\r\nc: d",          false, 0                  },
+    {CLI_FLAG,      "true",                        true,  1                  },
+    {CLI_FLAG,      "false",                       true,  0                  },
+    {CLI_FLAG,      "yes",                         false, 0                  },
+    {CLI_STRING,    "x",                           true,  0                  },
+    {CLI_STRING,    "",                            false, 0                  },
+    {CLI_DIRECTORY, "/a b",                        true,  0                  },
+    {CLI_FILE,      "",                            false, 0                  },
+    {CLI_PORT,      "0",                           true,  0                  },
+    {CLI_PORT,      "65535",                       true,  65535              },
+    {CLI_PORT,      "65536",                       false, 0                  },
+    {CLI_PORT,      "-1",                          false, 0                  },
+    {CLI_PORT,      "80 ",                         false, 0                  },
+    {CLI_COUNT,     "1",                           true,  1                  },
+    {CLI_COUNT,     "0",                           false, 0                  },
+    {CLI_COUNT,     "99999999999999999999",        false, 0                  },
+    {CLI_DURATION,  "30",                          true,  30 * USEC_PER_SEC  },
+    {CLI_DURATION,  "0",                           true,  0                  },
+    {CLI_DURATION,  "250ms",                       true,  250 * USEC_PER_MS  },
+    {CLI_DURATION,  "7us",                         true,  7                  },
+    {CLI_DURATION,  "1m30s",                       true,  90 * USEC_PER_SEC  },
+    {CLI_DURATION,  "2h",                          true,  7200 * USEC_PER_SEC},
+    {CLI_DURATION,  "",                            false, 0                  },
+    {CLI_DURATION,  "s",                           false, 0                  },
+    {CLI_DURATION,  "1x",                          false, 0                  },
+    {CLI_DURATION,  "1m30",                        false, 0                  },
+    {CLI_DURATION,  "-1s",                         false, 0                  },
+    {CLI_DURATION,  "1.5s",                        false, 0                  },
+    {CLI_DURATION,  "18446744073709551615h",       false, 0                  },
+    {CLI_CHOICE,    "a",                           true,  0                  },
+    {CLI_CHOICE,    "bb",                          true,  1                  },
+    {CLI_CHOICE,    "c",                           true,  2                  },
+    {CLI_CHOICE,    "b",                           false, 0                  },
+    {CLI_CHOICE,    "a|bb",                        false, 0                  },
+    {CLI_CHOICE,    "",                            false, 0                  },
+    {CLI_ADDRESS,   "127.0.0.1",                   true,  0                  },
+    {CLI_ADDRESS,   "::",                          true,  0                  },
+    {CLI_ADDRESS,   "[::]",                        false, 0                  },
+    {CLI_ADDRESS,   "localhost",                   false, 0                  },
+    {CLI_ADDRESS,   "1.2.3",                       false, 0                  },
+    {CLI_BIND,      ":8443",                       true,  0                  },
+    {CLI_BIND,      ":0",                          true,  0                  },
+    {CLI_BIND,      "192.0.2.1:8443",              true,  0                  },
+    {CLI_BIND,      "[2001:db8::1]:8443",          true,  0                  },
+    {CLI_BIND,      "",                            true,  0                  },
+    {CLI_BIND,      ":",                           false, 0                  },
+    {CLI_BIND,      ":65536",                      false, 0                  },
+    {CLI_BIND,      "8443",                        false, 0                  },
+    {CLI_BIND,      "localhost:8443",              false, 0                  },
+    {CLI_BIND,      "2001:db8::1:8443",            false, 0                  },
+    {CLI_HOST_PORT, "127.0.0.1:10254",             true,  0                  },
+    {CLI_HOST_PORT, "[::1]:1",                     true,  0                  },
+    {CLI_HOST_PORT, "localhost:1",                 true,  0                  },
+    {CLI_HOST_PORT, "127.0.0.1",                   false, 0                  },
+    {CLI_HOST_PORT, "127.0.0.1:",                  false, 0                  },
+    {CLI_HOST_PORT, "127.0.0.1:0",                 false, 0                  },
+    {CLI_HOST_PORT, "127.0.0.1:65536",             false, 0                  },
+    {CLI_HOST_PORT, "::1:80",                      false, 0                  },
+    {CLI_HOST_PORT, ":80",                         false, 0                  },
+    {CLI_HOST_PORT, "a.example:80",                false, 0                  },
+    {CLI_OBJECT,    "default/web",                 true,  0                  },
+    {CLI_OBJECT,    "web",                         false, 0                  },
+    {CLI_OBJECT,    "/web",                        false, 0                  },
+    {CLI_OBJECT,    "default/",                    false, 0                  },
+    {CLI_OBJECT,    "Default/web",                 false, 0                  },
+    {CLI_OBJECT,    "a/b/c",                       false, 0                  },
+    {CLI_NAMESPACE, "kube-system",                 true,  0                  },
+    {CLI_NAMESPACE, "a/b",                         false, 0                  },
+    {CLI_NAMESPACE, "a.b",                         false, 0                  },
+    {CLI_NAMESPACE, "",                            false, 0                  },
+    {CLI_PATHS,     "/.well-known/acme-challenge", true,  0                  },
+    {CLI_PATHS,     "/a, /b/c ,/d%2F",             true,  0                  },
+    {CLI_PATHS,     "",                            true,  0                  },
+    {CLI_PATHS,     "/",                           true,  0                  },
+    {CLI_PATHS,     "a",                           false, 0                  },
+    {CLI_PATHS,     "/a,",                         true,  0                  },
+    {CLI_PATHS,     "/a,,/b",                      false, 0                  },
+    {CLI_PATHS,     "/a//b",                       false, 0                  },
+    {CLI_PATHS,     "/a/../b",                     false, 0                  },
+    {CLI_PATHS,     "/%61",                        false, 0                  },
+    {CLI_PATHS,     "/%6",                         false, 0                  },
+    {CLI_TOKEN,     "GET",                         true,  0                  },
+    {CLI_TOKEN,     "BAD METHOD",                  false, 0                  },
+    {CLI_TOKEN,     "",                            false, 0                  },
+    {CLI_FIELD,     "Host: a",                     true,  0                  },
+    {CLI_FIELD,     "x:",                          true,  0                  },
+    {CLI_FIELD,     "no colon",                    false, 0                  },
+    {CLI_FIELD,     ": a",                         false, 0                  },
+    {CLI_FIELD,     "a b: c",                      false, 0                  },
+    {CLI_FIELD,     "a: b\r\nc: d",                false, 0                  },
 };
 
 static void types(void **state)
@@ -139,12 +150,40 @@ static void hosts_lose_their_brackets(void **state)
     assert_int_equal(port, 8080);
 }
 
+/* "/x,/x,..." with n paths of the given length. */
+static enum err paths_parse(size_t n, size_t length, uint32_t *ret_n)
+{
+    static char text[(PLAIN_PATHS_MAX + 1) * (PLAIN_PATH_BYTES_MAX + 2)];
+    struct str paths[PLAIN_PATHS_MAX];
+    struct wr w = wr_make(text, sizeof(text));
+    for (size_t i = 0; i < n; i++) {
+        wr_str(&w, i > 0 ? STR(",/") : STR("/"));
+        for (size_t j = 1; j < length; j++) {
+            wr_char(&w, 'x');
+        }
+    }
+    assert_false(w.bad);
+    return cli_paths_parse(str_make(text, wr_n(&w)), paths, ret_n);
+}
+
+static void paths_have_their_limits(void **state)
+{
+    uint32_t n = 0;
+    (void)state;
+    assert_int_equal(paths_parse(PLAIN_PATHS_MAX, PLAIN_PATH_BYTES_MAX, &n), E_OK);
+    assert_int_equal(n, PLAIN_PATHS_MAX);
+    assert_int_equal(paths_parse(PLAIN_PATHS_MAX + 1, 2, &n), E_LIMIT);
+    assert_int_equal(paths_parse(1, PLAIN_PATH_BYTES_MAX + 1, &n), E_LIMIT);
+    assert_int_equal(n, PLAIN_PATHS_MAX);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(types),
         cmocka_unit_test(durations_have_a_range),
         cmocka_unit_test(hosts_lose_their_brackets),
+        cmocka_unit_test(paths_have_their_limits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -85,6 +85,37 @@ static void objects_load(struct objects *objects, const char *dir)
     assert_int_equal(objects->diag_n, 0); /* the manifests themselves are sound */
 }
 
+/* False when it is none of these. */
+static bool https_option(struct https_policy *policy, struct str word, struct str value)
+{
+    struct {
+        struct str word;
+        bool *flag;
+    } flags[] = {
+        {STR("ssl-redirect"),          &policy->is_redirecting},
+        {STR("force-ssl-redirect"),    &policy->is_forcing    },
+        {STR("use-port-in-redirects"), &policy->tells_port    },
+    };
+    uint64_t number;
+    for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
+        if (str_eq(word, flags[i].word)) {
+            *flags[i].flag = str_eq(value, STR("true"));
+            return true;
+        }
+    }
+    if (str_eq(word, STR("http-redirect-code"))) {
+        assert_true(str_to_u64(value, 308, &number));
+        policy->redirect_status = (uint16_t)number;
+        return true;
+    }
+    if (str_eq(word, STR("no-tls-redirect-locations"))) {
+        policy->plain_path_n = value.n > 0;
+        policy->plain_paths[0] = value;
+        return true;
+    }
+    return false;
+}
+
 static void options_load(struct golden *g)
 {
     struct str rest, line, word, value;
@@ -94,6 +125,7 @@ static void options_load(struct golden *g)
         .ingress_class = STR("lintel"),
         .default_namespace = STR_EMPTY,
         .default_service = STR_EMPTY,
+        .https = https_policy_default,
     };
     g->options_text[0] = '\0';
     strncat(g->options_text, text == NULL ? "" : text, sizeof(g->options_text) - 1);
@@ -119,6 +151,8 @@ static void options_load(struct golden *g)
         } else if (str_eq(word, STR("default-backend-service"))) {
             assert_true(
                 str_cut(value, '/', &g->options.default_namespace, &g->options.default_service));
+        } else if (https_option(&g->options.https, word, value)) {
+            g->options.has_https = true;
         } else {
             fail_msg("unknown option %.*s", STR_ARG(word));
         }

@@ -33,7 +33,7 @@ static void a_redirect_answers(void **state)
 {
     struct buf b;
     struct http_request request = {.method = STR("GET")};
-    struct filter_request r = {&request};
+    struct filter_request r = {.request = &request};
     struct filter_answer answer;
     (void)state;
     make(&b);
@@ -50,7 +50,7 @@ static void a_route_without_filters_passes(void **state)
 {
     struct buf b;
     struct http_request request = {.method = STR("GET")};
-    struct filter_request r = {&request};
+    struct filter_request r = {.request = &request};
     struct filter_answer answer = {.status = 7};
     (void)state;
     make(&b);

@@ -4,6 +4,7 @@
 #include "http1/client.h"
 #include "http1/server.h"
 #include "proxy/proxy.h"
+#include "snapshot/filters.h"
 #include "snapshot/write.h"
 #include "tcp/client.h"
 #include "tcp/server.h"
@@ -39,6 +40,7 @@ struct rig {
     struct buf segments[RIG_GENERATIONS_MAX];
     struct snapshot_segment *next; /* prepared, not applied yet */
     int segment_n;
+    bool has_tls;
     int listen_fd[RIG_ENDPOINTS];
     uint16_t port[RIG_ENDPOINTS];
     char text[RIG_TEXT_MAX + 1];
@@ -87,17 +89,32 @@ static void make_global(const struct rig *r, struct buf *b)
         .family = 4, .bits = 24, .address = {192, 0, 2}
     };
     struct snap_str none = snap_add_str(b, STR_EMPTY);
+    struct snap_array plain = snap_add_array(b, 1, sizeof(struct snap_str));
+    struct snap_str path = snap_add_str(b, STR("/plain"));
+    *snap_at(b, plain.offset, struct snap_str) = path;
     struct snap_global *g = snap_at(b, 0, struct snap_global);
     g->ssl_ciphers = g->ssl_groups = none;
     g->ssl_min_version = 12;
     g->ssl_max_version = 13;
     g->listeners = listeners;
     g->trusted = trusted;
+    g->plain_paths = plain;
     g->settings = r->settings;
     check(snap_shard_end(b) == E_OK);
 }
 
-static void make_host(struct buf *b)
+static struct snap_array make_filters(struct buf *b)
+{
+    struct snap_array filters = snap_add_array(b, 1, sizeof(struct snap_filter));
+    struct snap_array at = snap_add_array(b, 1, sizeof(struct snap_filter_ssl_redirect));
+    *snap_at(b, at.offset, struct snap_filter_ssl_redirect) =
+        (struct snap_filter_ssl_redirect){.status = 308, .cause = SNAP_SSL_BY_TLS};
+    *snap_at(b, filters.offset, struct snap_filter) =
+        (struct snap_filter){SNAP_FILTER_ssl_redirect, at.offset};
+    return filters;
+}
+
+static void make_host(const struct rig *r, struct buf *b)
 {
     static const struct str service = STR_INIT("ns/s/80");
     snap_shard_begin(b, SNAP_HOST, sizeof(struct snap_host), STR("ingress/a"));
@@ -110,6 +127,7 @@ static void make_host(struct buf *b)
     struct snap_array paths = snap_add_array(b, 1, sizeof(struct snap_path));
     struct snap_array routes = snap_add_array(b, 1, sizeof(struct snap_route));
     struct snap_array backends = snap_add_array(b, 1, sizeof(struct snap_backend));
+    struct snap_array filters = r->has_tls ? make_filters(b) : (struct snap_array){0};
     *snap_at(b, paths.offset, struct snap_path) = (struct snap_path){
         .path = empty, .prefix = {0, 1}
     };
@@ -117,7 +135,8 @@ static void make_host(struct buf *b)
         .owner_namespace = ns,
         .owner_name = ns,
         .path = empty,
-        .backends = {0, 1},
+        .filters = {0, filters.n},
+        .backends = {0, 1        },
         .weight_sum = 1
     };
     *snap_at(b, backends.offset, struct snap_backend) =
@@ -129,6 +148,7 @@ static void make_host(struct buf *b)
     h->order = SNAP_ORDER_STRICT;
     h->paths = paths;
     h->routes = routes;
+    h->filters = filters;
     h->backends = backends;
     check(snap_shard_end(b) == E_OK);
 }
@@ -174,6 +194,11 @@ static void on_change(void *arg, enum snap_kind kind, struct str key,
     }
 }
 
+void rig_set_tls(struct rig *r)
+{
+    r->has_tls = true;
+}
+
 void rig_prepare_endpoints(struct rig *r, int n)
 {
     struct buf shards[3];
@@ -184,7 +209,7 @@ void rig_prepare_endpoints(struct rig *r, int n)
         buf_init(&shards[i], 1 << 20);
     }
     make_global(r, &shards[0]);
-    make_host(&shards[1]);
+    make_host(r, &shards[1]);
     make_service(r, &shards[2], n);
     for (int i = 0; i < 3; i++) {
         list[i] = snap_at(&shards[i], 0, struct snap_shard);

@@ -8,6 +8,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -666,6 +667,56 @@ static void only_trusted_clients_are_believed(void **state)
     }
 }
 
+/* The answer to one request on a connection of its own. */
+static const char *fetch(struct rig *r, const char *request)
+{
+    static char got[8192];
+    int i, c = rig_client(r);
+    rig_send(r, c, request);
+    int u = rig_accept_any(r, &i);
+    if (u >= 0) {
+        (void)rig_recv(r, u);
+        rig_send(r, u, RESPONSE);
+    }
+    (void)snprintf(got, sizeof(got), "%s", rig_recv(r, c));
+    close(u);
+    close(c);
+    rig_run(r);
+    return got;
+}
+
+static void plain_requests_are_sent_to_https(void **state)
+{
+    struct rig *r = *state;
+    rig_set_tls(r);
+    rig_set_endpoints(r, 1);
+    const char *got = fetch(r, "GET /x/?y HTTP/1.1\r\nHost: A:80\r\n\r\n");
+    assert_has(got, "HTTP/1.1 308 Permanent Redirect\r\n");
+    assert_has(got, "\r\nlocation: https://A/x/?y\r\n");
+    assert_has(got, "\r\nx-lintel-reason: redirect\r\n");
+    assert_has(fetch(r, "GET /plain/x HTTP/1.1\r\nHost: a\r\n\r\n"), "HTTP/1.1 200 OK\r\n");
+    got = fetch(r, "GET http://a/b HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_has(got, "\r\nlocation: https://a/b\r\n"); /* whatever form the target has */
+    got = fetch(r, "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_has(got, "HTTP/1.1 404 "); /* no path matches "*" */
+}
+
+static void a_trusted_proxy_says_what_the_client_uses(void **state)
+{
+    static const char request[] = "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: https\r\n"
+                                  "X-Forwarded-Host: b.test\r\n\r\n";
+    struct rig *r = *state;
+    rig_set_tls(r);
+    rig_set_endpoints(r, 1);
+    assert_has(fetch(r, request), "\r\nlocation: https://a/\r\n"); /* nobody is trusted */
+    rig_settings(r)->use_forwarded_headers = 1;
+    rig_set_endpoints(r, 1);
+    assert_has(fetch(r, request), "HTTP/1.1 200 OK\r\n");
+    assert_has(fetch(r, "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: HTTP\r\n"
+                        "X-Forwarded-Host: b.test:80, c.test\r\n\r\n"),
+               "\r\nlocation: https://b.test/\r\n");
+}
+
 static void bodies_over_the_limit_are_refused(void **state)
 {
     struct rig *r = *state;
@@ -960,6 +1011,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_upgrade_may_be_declined_and_never_forced, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(only_trusted_clients_are_believed, setup, teardown),
+        cmocka_unit_test_setup_teardown(plain_requests_are_sent_to_https, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_trusted_proxy_says_what_the_client_uses, setup, teardown),
         cmocka_unit_test_setup_teardown(bodies_over_the_limit_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(memory_over_the_budget_refuses_new_requests, setup,
                                         teardown),

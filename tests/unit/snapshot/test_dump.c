@@ -92,6 +92,7 @@ static void test_global(void **state)
 #undef SETTING
         "\"listeners\":[{\"name\":\"http\",\"table\":\"t\"}]",
         "\"trusted\":[{\"address\":\"10.0.0.0\",\"bits\":8}]",
+        "\"plain_paths\":[{\"path\":\"/plain\"}]",
         "\"keep-alive\":75000000,",
     };
     (void)state;

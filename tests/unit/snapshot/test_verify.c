@@ -144,6 +144,9 @@ static const struct edit edits[] = {
     ITEM(GLOBAL, struct snap_global, trusted, 0, struct snap_prefix, bits, 6,
          "an address prefix has host bits"),
     ITEM(GLOBAL, struct snap_global, trusted, 0, struct snap_prefix, zero[0], 1, NOT_ZERO),
+    ROOT(GLOBAL, struct snap_global, plain_paths.n, 1000, OUT_ARRAY),
+    ITEM(GLOBAL, struct snap_global, plain_paths, 0, struct snap_str, n, 9999, OUT_STR),
+    ITEM(GLOBAL, struct snap_global, plain_paths, 0, struct snap_str, n, 0, NO_NUL),
 
     HOST(EXACT, table.n, 3, NO_NUL),
     HOST(EXACT, host.offset, UINT32_MAX, OUT_STR),
@@ -366,6 +369,82 @@ static const char *redirect_fault(uint32_t status, const char *location)
     return what;
 }
 
+/* The route gets the given filters in place of its own. */
+static void filters_put(struct buf *b, const struct snap_filter *filters, uint32_t n)
+{
+    buf_align(b, SNAP_ALIGN);
+    struct snap_array at = {(uint32_t)b->n, n};
+    buf_add(b, filters, n * sizeof(*filters));
+    struct snap_host *h = snap_at(b, 0, struct snap_host);
+    h->filters = at;
+    snap_at(b, h->routes.offset, struct snap_route)->filters = (struct snap_range){0, n};
+}
+
+static const char *ssl_redirect_fault(struct snap_filter_ssl_redirect f)
+{
+    struct buf b;
+    make(EXACT, &b);
+    buf_align(&b, SNAP_ALIGN);
+    struct snap_filter filter = {SNAP_FILTER_ssl_redirect, (uint32_t)b.n};
+    buf_add(&b, &f, sizeof(f));
+    filters_put(&b, &filter, 1);
+    const char *what = verify(&b);
+    buf_fini(&b);
+    return what;
+}
+
+static void test_ssl_redirect(void **state)
+{
+    static const uint32_t good[] = {301, 302, 307, 308}, bad[] = {0, 300, 303, 306, 309, 65837};
+    struct snap_filter_ssl_redirect f = {308, SNAP_SSL_BY_FORCE_ANNOTATION, 1, 1, 1};
+    (void)state;
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+        f.status = good[i];
+        assert_null(ssl_redirect_fault(f));
+    }
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        f.status = bad[i];
+        assert_string_equal(ssl_redirect_fault(f), "not a redirect status");
+    }
+    f.status = 301;
+    f.cause = 0;
+    assert_string_equal(ssl_redirect_fault(f), NUMBER);
+    f.cause = SNAP_SSL_BY_FORCE_ANNOTATION + 1;
+    assert_string_equal(ssl_redirect_fault(f), NUMBER);
+    f = (struct snap_filter_ssl_redirect){301, SNAP_SSL_BY_TLS, 2, 0, 0};
+    assert_string_equal(ssl_redirect_fault(f), BOOL);
+    f = (struct snap_filter_ssl_redirect){301, SNAP_SSL_BY_TLS, 0, 2, 0};
+    assert_string_equal(ssl_redirect_fault(f), BOOL);
+    f = (struct snap_filter_ssl_redirect){301, SNAP_SSL_BY_TLS, 0, 0, 2};
+    assert_string_equal(ssl_redirect_fault(f), BOOL);
+}
+
+/* What all filters of a route may add to a response is bounded by each being there once. */
+static void test_filters_are_in_order(void **state)
+{
+    (void)state;
+    for (int turn = 0; turn < 3; turn++) {
+        struct buf b;
+        make(EXACT, &b);
+        const struct snap_host *h = snap_at(&b, 0, struct snap_host);
+        struct snap_filter redirect = *snap_at(&b, h->filters.offset, struct snap_filter);
+        struct snap_filter_ssl_redirect f = {301, SNAP_SSL_BY_TLS, 0, 0, 0};
+        buf_align(&b, SNAP_ALIGN);
+        struct snap_filter ssl_redirect = {SNAP_FILTER_ssl_redirect, (uint32_t)b.n};
+        buf_add(&b, &f, sizeof(f));
+        struct snap_filter both[2] = {turn == 1 ? redirect : ssl_redirect,
+                                      turn == 1 ? ssl_redirect : redirect};
+        both[1] = turn == 2 ? both[0] : both[1];
+        filters_put(&b, both, 2);
+        if (turn == 0) {
+            assert_null(verify(&b));
+        } else {
+            assert_string_equal(verify(&b), "filters out of order");
+        }
+        buf_fini(&b);
+    }
+}
+
 static void test_redirect(void **state)
 {
     (void)state;
@@ -478,10 +557,16 @@ static void test_work_is_bounded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_rule), cmocka_unit_test(test_good_ones),
-        cmocka_unit_test(test_names),      cmocka_unit_test(test_keys),
-        cmocka_unit_test(test_redirect),   cmocka_unit_test(test_paths),
-        cmocka_unit_test(test_ends),       cmocka_unit_test(test_work_is_bounded),
+        cmocka_unit_test(test_every_rule),
+        cmocka_unit_test(test_good_ones),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_ssl_redirect),
+        cmocka_unit_test(test_redirect),
+        cmocka_unit_test(test_filters_are_in_order),
+        cmocka_unit_test(test_paths),
+        cmocka_unit_test(test_ends),
+        cmocka_unit_test(test_work_is_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
