@@ -59,6 +59,7 @@ struct explain_candidate {
 enum explain_effect {
     EXPLAIN_PASSES,     /* nothing */
     EXPLAIN_ANSWERS,    /* it is the one that answers */
+    EXPLAIN_CHANGES,    /* it changes the fields of the response */
     EXPLAIN_NOT_REACHED /* one before it answers */
 };
 

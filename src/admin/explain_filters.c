@@ -15,6 +15,8 @@ const char *explain_effect_name(enum explain_effect effect)
         return "passes";
     case EXPLAIN_ANSWERS:
         return "answers";
+    case EXPLAIN_CHANGES:
+        return "changes";
     case EXPLAIN_NOT_REACHED:
         return "notReached";
     }
@@ -68,18 +70,37 @@ static void take_answer(struct explanation *e, const struct filter_answer *answe
     e->location = answer->location;
 }
 
-static void ask_all(struct explanation *e, const struct filter_request *r)
+static void ask_request(struct explanation *e, const struct filter_request *r)
 {
     bool is_answered = false;
     for (size_t i = 0; i < e->filter_n; i++) {
         struct explain_filter *f = &e->filters[i];
         struct filter_answer answer;
+        if (!filter_has_request(f->filter->kind)) {
+            continue;
+        }
         if (is_answered) {
             f->effect = EXPLAIN_NOT_REACHED;
         } else if (filter_run_one(e->match.host, f->filter, r, &answer) == FILTER_ANSWER) {
             f->effect = EXPLAIN_ANSWERS;
             is_answered = true;
             take_answer(e, &answer);
+        }
+    }
+}
+
+/* Of a response without any field, which shows what is added. */
+static void ask_response(struct explanation *e, const struct filter_request *r)
+{
+    struct field fields[FILTER_FIELDS_MAX];
+    for (size_t i = 0; i < e->filter_n; i++) {
+        struct explain_filter *f = &e->filters[i];
+        struct filter_response response = {fields, 0, FILTER_FIELDS_MAX};
+        if (filter_has_response(f->filter->kind)) {
+            filter_change_one(e->match.host, f->filter, r, &response);
+        }
+        if (response.field_n > 0) {
+            f->effect = EXPLAIN_CHANGES;
         }
     }
 }
@@ -105,6 +126,7 @@ enum err explain_filters(struct explanation *e)
         e->filters[e->filter_n++] =
             (struct explain_filter){.filter = f, .config = (const char *)host + f->offset};
     }
-    ask_all(e, &r);
+    ask_request(e, &r);
+    ask_response(e, &r);
     return E_OK;
 }

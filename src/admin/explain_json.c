@@ -85,6 +85,12 @@ static void emit_redirect(struct json *j, const struct explanation *e,
     json_name_str(j, "location", snap_str_get(e->match.host, r->location));
 }
 
+static void emit_hsts(struct json *j, const struct explanation *e, const struct explain_filter *f)
+{
+    const struct snap_filter_hsts *h = f->config;
+    json_name_str(j, "value", snap_str_get(e->match.host, h->value));
+}
+
 static void emit_filter(struct json *j, const struct explanation *e, const struct explain_filter *f)
 {
     json_object(j);

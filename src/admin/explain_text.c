@@ -214,6 +214,19 @@ static void emit_ssl_redirect(const struct painter *p, const struct explanation 
     case EXPLAIN_NOT_REACHED:
         add(p, ": not reached");
         return;
+    case EXPLAIN_CHANGES: /* only of responses */
+        return;
+    }
+}
+
+static void emit_hsts(const struct painter *p, const struct explanation *e,
+                      const struct explain_filter *f)
+{
+    const struct snap_filter_hsts *h = f->config;
+    add(p, "hsts ");
+    add_safe(p, snap_str_get(e->match.host, h->value));
+    if (f->effect != EXPLAIN_CHANGES) {
+        add(p, ": passes, the client does not use https");
     }
 }
 

@@ -27,6 +27,7 @@ enum limit {
     TRUSTED_PREFIXES_MAX = 64,      /* --proxy-real-ip-cidr */
     PLAIN_PATHS_MAX = 32,           /* --no-tls-redirect-locations */
     PLAIN_PATH_BYTES_MAX = 1024,    /* one of them */
+    FILTER_FIELDS_MAX = 16,         /* that the filters of a route add to a response */
     TARGET_BYTES_MAX = 16 * 1024,
     CHUNK_LINE_BYTES_MAX = 256,
     TRAILER_BYTES_MAX = 8 * 1024,

@@ -30,6 +30,14 @@ static const struct {
     {12, 12},
 };
 
+static enum hsts_subdomains hsts_subdomains_of(const struct cli_args *a)
+{
+    if (!cli_is_given(a, CLI_OPT_hsts_include_subdomains)) {
+        return HSTS_SUBDOMAINS_BY_CLASS;
+    }
+    return cli_flag(a, CLI_OPT_hsts_include_subdomains) ? HSTS_SUBDOMAINS_ON : HSTS_SUBDOMAINS_OFF;
+}
+
 static struct https_policy https_policy_of(const struct cli_args *a)
 {
     static const uint16_t codes[] = {301, 302, 307, 308}; /* as in options.def */
@@ -38,6 +46,10 @@ static struct https_policy https_policy_of(const struct cli_args *a)
         .is_forcing = cli_flag(a, CLI_OPT_force_ssl_redirect),
         .tells_port = cli_flag(a, CLI_OPT_use_port_in_redirects),
         .redirect_status = codes[cli_number(a, CLI_OPT_http_redirect_code)],
+        .has_hsts = cli_flag(a, CLI_OPT_hsts),
+        .has_hsts_preload = cli_flag(a, CLI_OPT_hsts_preload),
+        .hsts_subdomains = hsts_subdomains_of(a),
+        .hsts_max_age_s = cli_number(a, CLI_OPT_hsts_max_age),
     };
     (void)cli_paths_parse(cli_text(a, CLI_OPT_no_tls_redirect_locations), policy.plain_paths,
                           &policy.plain_path_n); /* was checked */

@@ -8,8 +8,10 @@
 #include "model/store.h"
 #include "snapshot/write.h"
 
+enum hsts_subdomains { HSTS_SUBDOMAINS_BY_CLASS, HSTS_SUBDOMAINS_OFF, HSTS_SUBDOMAINS_ON };
+
 /* How plain requests get to https, and what https responses say about it. The names are those of
- * ingress-nginx' ConfigMap. See docs/filters/ssl_redirect.md. */
+ * ingress-nginx' ConfigMap. See docs/filters/ssl_redirect.md, hsts.md. */
 struct https_policy {
     bool is_redirecting;                     /* --ssl-redirect: on hosts with TLS */
     bool is_forcing;                         /* --force-ssl-redirect: on every host */
@@ -17,6 +19,10 @@ struct https_policy {
     uint16_t redirect_status;                /* --http-redirect-code */
     struct str plain_paths[PLAIN_PATHS_MAX]; /* --no-tls-redirect-locations; normalised */
     uint32_t plain_path_n;
+    bool has_hsts;                        /* --hsts */
+    bool has_hsts_preload;                /* --hsts-preload */
+    enum hsts_subdomains hsts_subdomains; /* --hsts-include-subdomains */
+    uint64_t hsts_max_age_s;              /* --hsts-max-age */
 };
 extern const struct https_policy https_policy_default;
 

@@ -20,6 +20,8 @@ const struct https_policy https_policy_default = {
     .redirect_status = 308,
     .plain_paths = {STR_INIT("/.well-known/acme-challenge")},
     .plain_path_n = 1,
+    .has_hsts = true,
+    .hsts_max_age_s = 31536000,
 };
 
 const struct https_policy *https_policy(const struct compile *c)

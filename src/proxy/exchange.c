@@ -12,7 +12,6 @@
 
 #include "base/limits.h"
 #include "base/mem.h"
-#include "filter/filter.h"
 #include "http/answer.h"
 #include "proxy/block.h"
 #include "route/query.h"
@@ -25,8 +24,7 @@ static const struct http_stream_events client_events, upstream_events;
 
 /* ---- small things ---- */
 
-/* NULL as long as there is no configuration. */
-static const struct snap_global *global_of(const struct proxy *p)
+const struct snap_global *global_of(const struct proxy *p)
 {
     const struct snapshot_entry *entry =
         snapshot_find(p->snapshot, SNAP_GLOBAL, STR_EMPTY, hash_str(STR_EMPTY));
@@ -111,6 +109,7 @@ static void exchange_answer_with(struct exchange *x, enum reason why, uint16_t s
     http_answer_make(&answer, why, status, accept, location,
                      (int64_t)(clock_wall() / USEC_PER_SEC));
     answer.response.is_last = x->proxy->is_draining;
+    exchange_filter_response(x, &answer.response);
     x->reason = why;
     x->status = answer.response.status;
     x->has_responded = true;
@@ -131,7 +130,7 @@ static void exchange_answer(struct exchange *x, enum reason why)
 static void trailers_pass(struct exchange *x, const struct http_stream *from,
                           struct http_stream *to)
 {
-    struct field *room = x->proxy->fields + HEAD_FIELDS_MAX + FORWARD_ADDED_MAX;
+    struct field *room = x->proxy->fields + HEAD_ROOM;
     to->to_send = forward_trailers(&from->received, room);
 }
 
@@ -280,6 +279,7 @@ static void upstream_on_response(struct http_stream *s, const struct http_respon
     out.fields = p->fields;
     out.field_n = forward_response_fields(r, p->fields);
     out.is_last = p->is_draining;
+    exchange_filter_response(x, &out);
     x->header = clock_monotonic() - x->upstream_began;
     if (s->connected > x->upstream_began) {
         x->connect = s->connected - x->upstream_began;
@@ -533,27 +533,11 @@ static bool exchange_match(struct exchange *x)
     return true;
 }
 
-static struct filter_request filter_request_of(const struct exchange *x, char *scratch)
-{
-    return (struct filter_request){
-        .request = &x->request,
-        .global = global_of(x->proxy),
-        .scheme = x->origin.scheme,
-        .host = x->origin.host,
-        .https_port = x->proxy->https_port,
-        .scratch = scratch,
-    };
-}
-
 static bool exchange_filter(struct exchange *x)
 {
     char scratch[FILTER_SCRATCH_BYTES];
     struct filter_answer answer;
-    if (x->match.route->filters.n == 0) { /* most of them */
-        return true;
-    }
-    struct filter_request request = filter_request_of(x, scratch);
-    if (filter_run(x->match.host, x->match.route, &request, &answer) == FILTER_ANSWER) {
+    if (exchange_filter_request(x, scratch, &answer) == FILTER_ANSWER) {
         exchange_answer_with(x, answer.reason, answer.status, answer.location);
         return false;
     }
@@ -637,7 +621,7 @@ static void proxy_on_request(struct http_handler *h, struct http_stream *s,
 enum err proxy_init(struct proxy *p)
 {
     p->handler = (struct http_handler){proxy_on_request, proxy_on_rejected};
-    p->fields = mem_calloc(2 * HEAD_FIELDS_MAX + FORWARD_ADDED_MAX, sizeof(struct field));
+    p->fields = mem_calloc(HEAD_ROOM + HEAD_FIELDS_MAX, sizeof(struct field));
     list_init(&p->exchanges);
     regex_cache_init(&p->patterns, PATTERNS_MAX);
     if (p->fields == NULL) {

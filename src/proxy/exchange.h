@@ -2,6 +2,7 @@
  * proxy/. */
 #pragma once
 
+#include "filter/filter.h"
 #include "proxy/forward.h"
 #include "proxy/proxy.h"
 #include "proxy/secure.h"
@@ -45,6 +46,18 @@ struct exchange {
     size_t request_id_n; /* 0: the client's is in the request */
     struct str client_request_id;
 };
+
+/* Room for a head in proxy.fields, with what is added to it; trailers have theirs behind. */
+enum { HEAD_ROOM = HEAD_FIELDS_MAX + FORWARD_ADDED_MAX + FILTER_FIELDS_MAX };
+
+/* NULL as long as there is no configuration. */
+const struct snap_global *global_of(const struct proxy *p);
+/* Asks the filters of the route that x has. scratch: FILTER_SCRATCH_BYTES. */
+enum filter_verdict exchange_filter_request(const struct exchange *x, char *scratch,
+                                            struct filter_answer *ret);
+/* Makes response what the filters of the route, if there is one, want it to be; its fields move to
+ * proxy.fields. */
+void exchange_filter_response(const struct exchange *x, struct http_response *response);
 
 /* The id that goes upstream and into the log. */
 struct str exchange_id(const struct exchange *x);

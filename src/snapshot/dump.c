@@ -280,6 +280,11 @@ static void dump_filter_redirect(struct dump *d, const struct snap_host *h, cons
     add_text(d, "location", h, f->location);
 }
 
+static void dump_filter_hsts(struct dump *d, const struct snap_host *h, const void *config)
+{
+    add_text(d, "value", h, ((const struct snap_filter_hsts *)config)->value);
+}
+
 static void dump_filter(struct dump *d, const struct snap_host *h, const struct snap_filter *f)
 {
     const void *config = (const char *)h + f->offset;

@@ -9,6 +9,8 @@ enum snap_filter_kind {
 #undef FILTER
 };
 
+enum { SNAP_FILTER_NUMBERS = 100 };
+
 /* Answers with a fixed redirect. Source: ingress-nginx permanent-redirect, temporal-redirect. */
 struct snap_filter_redirect {
     uint32_t status; /* 300..308 */
@@ -32,4 +34,10 @@ struct snap_filter_ssl_redirect {
     uint8_t drops_slash;  /* 1: a '/' as the last byte of the target is left out */
     uint8_t tells_port;   /* 1: the Location has our https port */
     uint8_t is_by_prefix; /* 1: plain_paths are any prefixes; 0: whole elements */
+};
+
+/* Sets Strict-Transport-Security on responses to clients that use https. Source: RFC 6797, and
+ * ingress-nginx hsts. */
+struct snap_filter_hsts {
+    struct snap_str value; /* not empty; printable ASCII */
 };

@@ -52,7 +52,28 @@ static const struct verify_field ssl_redirect_fields[] = {
 static const struct verify_layout layout_ssl_redirect = {
     sizeof(struct snap_filter_ssl_redirect), FIELDS(ssl_redirect_fields), check_ssl_redirect};
 
-static const struct verify_layout *const filter_layouts[] = {
+static bool check_hsts(struct verify *c, const void *items, uint32_t i)
+{
+    struct str value = verify_text(c, ((const struct snap_filter_hsts *)items)[i].value);
+    if (!verify_charge(c, value.n)) {
+        return false;
+    }
+    for (size_t j = 0; j < value.n; j++) {
+        if (value.p[j] < ' ' || value.p[j] > '~') {
+            return verify_fail(c, "value of a field is not printable ASCII");
+        }
+    }
+    return value.n > 0 || verify_fail(c, "field without a value");
+}
+
+static const struct verify_field hsts_fields[] = {
+    STR_AT(struct snap_filter_hsts, value),
+};
+
+static const struct verify_layout layout_hsts = {sizeof(struct snap_filter_hsts),
+                                                 FIELDS(hsts_fields), check_hsts};
+
+static const struct verify_layout *const filter_layouts[SNAP_FILTER_NUMBERS] = {
 #define FILTER(name, number, halves) [SNAP_FILTER_##name] = &layout_##name,
 #include "snapshot/filters.def"
 #undef FILTER
@@ -61,8 +82,7 @@ static const struct verify_layout *const filter_layouts[] = {
 static bool check_filter(struct verify *c, const void *items, uint32_t i)
 {
     const struct snap_filter *f = (const struct snap_filter *)items + i;
-    const struct verify_layout *l =
-        f->kind < sizeof(filter_layouts) / sizeof(*filter_layouts) ? filter_layouts[f->kind] : NULL;
+    const struct verify_layout *l = f->kind < SNAP_FILTER_NUMBERS ? filter_layouts[f->kind] : NULL;
     if (l == NULL) {
         return verify_fail(c, "unknown filter");
     }

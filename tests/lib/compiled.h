@@ -151,6 +151,10 @@ static inline void text_filter(struct buf *b, const struct snap_host *h,
     case SNAP_FILTER_redirect:
         text_redirect(b, h, config);
         break;
+    case SNAP_FILTER_hsts:
+        buf_addf(b, ", hsts ");
+        text_str(b, h, ((const struct snap_filter_hsts *)config)->value);
+        break;
     }
 }
 

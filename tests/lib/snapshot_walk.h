@@ -40,6 +40,8 @@ static inline uint64_t walk_filter(const struct snap_host *h, const struct snap_
         return ssl_redirect->status + ssl_redirect->cause + ssl_redirect->is_by_prefix;
     case SNAP_FILTER_redirect:
         return redirect->status + walk_str(h, redirect->location);
+    case SNAP_FILTER_hsts:
+        return walk_str(h, ((const struct snap_filter_hsts *)at)->value);
     }
     return 0;
 }

@@ -290,6 +290,9 @@ static void a_redirect_to_https(void **state)
                 "  listener   https, table ingress\n"
                 "  host       safe.test\n");
     expect_part(s, &r, "https://safe.test/", "ssl_redirect 308: passes, the client uses https\n");
+    expect_part(s, &r, "http://safe.test/",
+                "  filter     hsts max-age=31536000: passes, the client does not use https\n");
+    expect_part(s, &r, "https://safe.test/", "  filter     hsts max-age=31536000\n");
 }
 
 /* Which of listener and scheme the user does not say follows from the other. */

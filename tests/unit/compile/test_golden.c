@@ -92,9 +92,11 @@ static bool https_option(struct https_policy *policy, struct str word, struct st
         struct str word;
         bool *flag;
     } flags[] = {
-        {STR("ssl-redirect"),          &policy->is_redirecting},
-        {STR("force-ssl-redirect"),    &policy->is_forcing    },
-        {STR("use-port-in-redirects"), &policy->tells_port    },
+        {STR("ssl-redirect"),          &policy->is_redirecting  },
+        {STR("force-ssl-redirect"),    &policy->is_forcing      },
+        {STR("use-port-in-redirects"), &policy->tells_port      },
+        {STR("hsts"),                  &policy->has_hsts        },
+        {STR("hsts-preload"),          &policy->has_hsts_preload},
     };
     uint64_t number;
     for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
@@ -102,6 +104,15 @@ static bool https_option(struct https_policy *policy, struct str word, struct st
             *flags[i].flag = str_eq(value, STR("true"));
             return true;
         }
+    }
+    if (str_eq(word, STR("hsts-max-age"))) {
+        assert_true(str_to_u64(value, UINT32_MAX, &policy->hsts_max_age_s));
+        return true;
+    }
+    if (str_eq(word, STR("hsts-include-subdomains"))) {
+        policy->hsts_subdomains =
+            str_eq(value, STR("true")) ? HSTS_SUBDOMAINS_ON : HSTS_SUBDOMAINS_OFF;
+        return true;
     }
     if (str_eq(word, STR("http-redirect-code"))) {
         assert_true(str_to_u64(value, 308, &number));

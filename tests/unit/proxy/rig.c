@@ -105,12 +105,16 @@ static void make_global(const struct rig *r, struct buf *b)
 
 static struct snap_array make_filters(struct buf *b)
 {
-    struct snap_array filters = snap_add_array(b, 1, sizeof(struct snap_filter));
-    struct snap_array at = snap_add_array(b, 1, sizeof(struct snap_filter_ssl_redirect));
-    *snap_at(b, at.offset, struct snap_filter_ssl_redirect) =
+    struct snap_array filters = snap_add_array(b, 2, sizeof(struct snap_filter));
+    struct snap_array redirect = snap_add_array(b, 1, sizeof(struct snap_filter_ssl_redirect));
+    struct snap_array hsts = snap_add_array(b, 1, sizeof(struct snap_filter_hsts));
+    struct snap_str value = snap_add_str(b, STR("max-age=9"));
+    *snap_at(b, redirect.offset, struct snap_filter_ssl_redirect) =
         (struct snap_filter_ssl_redirect){.status = 308, .cause = SNAP_SSL_BY_TLS};
-    *snap_at(b, filters.offset, struct snap_filter) =
-        (struct snap_filter){SNAP_FILTER_ssl_redirect, at.offset};
+    snap_at(b, hsts.offset, struct snap_filter_hsts)->value = value;
+    struct snap_filter *to = snap_at(b, filters.offset, struct snap_filter);
+    to[0] = (struct snap_filter){SNAP_FILTER_ssl_redirect, redirect.offset};
+    to[1] = (struct snap_filter){SNAP_FILTER_hsts, hsts.offset};
     return filters;
 }
 

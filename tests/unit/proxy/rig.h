@@ -26,8 +26,8 @@ struct snapshot *rig_snapshot(struct rig *r);
 /* What the data path reads; for those that the snapshot carries, publish after a change. Clients
  * come from 192.0.2.7, and 192.0.2.0/24 is trusted when use_forwarded_headers is set. */
 struct snap_settings *rig_settings(struct rig *r);
-/* The route's host has TLS: plain requests are sent to https, 308, but for /plain. From the next
- * generation on. */
+/* The route's host has TLS: plain requests are sent to https, 308, but for /plain, and responses by
+ * https have HSTS, "max-age=9". From the next generation on. */
 void rig_set_tls(struct rig *r);
 /* Bytes that requests in flight may hold. */
 void rig_set_budget(struct rig *r, uint64_t bytes);

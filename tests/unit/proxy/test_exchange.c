@@ -717,6 +717,97 @@ static void a_trusted_proxy_says_what_the_client_uses(void **state)
                "\r\nlocation: https://b.test/\r\n");
 }
 
+#define HTTPS "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: https\r\n\r\n"
+#define HSTS  "\r\nstrict-transport-security: max-age=9\r\n"
+
+static size_t count(const char *text, const char *part)
+{
+    size_t n = 0;
+    for (const char *p = text; (p = strstr(p, part)) != NULL; p++) {
+        n++;
+    }
+    return n;
+}
+
+/* What the upstream says of it does not count. */
+static void responses_by_https_have_hsts(void **state)
+{
+    struct rig *r = *state;
+    int i, c = rig_client(r);
+    rig_set_tls(r);
+    rig_settings(r)->use_forwarded_headers = 1;
+    rig_set_endpoints(r, 1);
+    rig_send(r, c, HTTPS);
+    int u = rig_accept_any(r, &i);
+    (void)rig_recv(r, u);
+    rig_send(r, u,
+             "HTTP/1.1 200 OK\r\nA: b\r\nStrict-Transport-Security: max-age=1\r\nC: d\r\n"
+             "STRICT-transport-security: max-age=2; preload\r\nContent-Length: 2\r\n\r\nhi");
+    const char *got = rig_recv(r, c);
+    assert_has(got, "HTTP/1.1 200 OK\r\nA: b\r\nC: d\r\nContent-Length: 2\r\n");
+    assert_has(got, HSTS);
+    assert_has_not(got, "max-age=1");
+    assert_has_not(got, "max-age=2");
+    assert_int_equal(count(got, "max-age="), 1);
+    rig_send(r, c, HTTPS); /* on the same connection, and of any status */
+    (void)rig_recv(r, u);
+    rig_send(r, u, "HTTP/1.1 304 Not Modified\r\n\r\n");
+    assert_has(rig_recv(r, c), HSTS);
+    close(u);
+    close(c);
+}
+
+static void our_own_responses_have_it_too(void **state)
+{
+    struct rig *r = *state;
+    rig_set_tls(r);
+    rig_settings(r)->use_forwarded_headers = 1;
+    rig_set_endpoints(r, 0);
+    const char *got = fetch(r, HTTPS);
+    assert_has(got, "HTTP/1.1 503 ");
+    assert_has(got, "\r\nx-lintel-reason: no_endpoints\r\n");
+    assert_has(got, HSTS);
+    got = fetch(r, "GET / HTTP/1.1\r\nHost: b\r\nX-Forwarded-Proto: https\r\n\r\n");
+    assert_has(got, "HTTP/1.1 404 "); /* no route, so nobody has said anything */
+    assert_has_not(got, HSTS);
+}
+
+/* RFC 6797 section 7.2; and what the upstream says passes there. */
+static void plain_responses_have_no_hsts(void **state)
+{
+    struct rig *r = *state;
+    rig_set_tls(r);
+    rig_set_endpoints(r, 1);
+    assert_has_not(fetch(r, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"), "max-age");
+    const char *got = fetch(r, "GET /plain HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_has(got, "HTTP/1.1 200 OK\r\n");
+    assert_has_not(got, "max-age");
+}
+
+/* As many fields as a head may have, and one more. */
+static void hsts_fits_behind_a_full_head(void **state)
+{
+    char response[8192] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n";
+    struct rig *r = *state;
+    int i, c = rig_client(r);
+    rig_set_tls(r);
+    rig_settings(r)->use_forwarded_headers = 1;
+    rig_set_endpoints(r, 1);
+    for (int n = 1; n < HEAD_FIELDS_MAX; n++) {
+        strncat(response, "a: b\r\n", sizeof(response) - strlen(response) - 1);
+    }
+    strncat(response, "\r\nhi", sizeof(response) - strlen(response) - 1);
+    rig_send(r, c, HTTPS);
+    int u = rig_accept_any(r, &i);
+    (void)rig_recv(r, u);
+    rig_send(r, u, response);
+    const char *got = rig_recv(r, c);
+    assert_has(got, HSTS);
+    assert_int_equal(count(got, "\r\na: b"), HEAD_FIELDS_MAX - 1);
+    close(u);
+    close(c);
+}
+
 static void bodies_over_the_limit_are_refused(void **state)
 {
     struct rig *r = *state;
@@ -1013,6 +1104,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(only_trusted_clients_are_believed, setup, teardown),
         cmocka_unit_test_setup_teardown(plain_requests_are_sent_to_https, setup, teardown),
         cmocka_unit_test_setup_teardown(a_trusted_proxy_says_what_the_client_uses, setup, teardown),
+        cmocka_unit_test_setup_teardown(responses_by_https_have_hsts, setup, teardown),
+        cmocka_unit_test_setup_teardown(our_own_responses_have_it_too, setup, teardown),
+        cmocka_unit_test_setup_teardown(plain_responses_have_no_hsts, setup, teardown),
+        cmocka_unit_test_setup_teardown(hsts_fits_behind_a_full_head, setup, teardown),
         cmocka_unit_test_setup_teardown(bodies_over_the_limit_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(memory_over_the_budget_refuses_new_requests, setup,
                                         teardown),

@@ -217,6 +217,7 @@ static const struct edit edits[] = {
 
     FILTER_AT(kind, 0, "unknown filter"),
     FILTER_AT(kind, 2, "unknown filter"),
+    FILTER_AT(kind, SNAP_FILTER_NUMBERS, "unknown filter"),
     FILTER_AT(kind, UINT32_MAX, "unknown filter"),
     FILTER_AT(offset, UINT32_MAX - 7, OUT_ARRAY),
     FILTER_AT(offset, 4, ALIGN),
@@ -419,6 +420,34 @@ static void test_ssl_redirect(void **state)
     assert_string_equal(ssl_redirect_fault(f), BOOL);
 }
 
+static const char *hsts_fault(const char *value)
+{
+    struct buf b;
+    make(EXACT, &b);
+    struct snap_filter_hsts f = {
+        {(uint32_t)b.n, (uint32_t)strlen(value)}
+    };
+    buf_add(&b, value, strlen(value) + 1);
+    buf_align(&b, SNAP_ALIGN);
+    struct snap_filter filter = {SNAP_FILTER_hsts, (uint32_t)b.n};
+    buf_add(&b, &f, sizeof(f));
+    filters_put(&b, &filter, 1);
+    const char *what = verify(&b);
+    buf_fini(&b);
+    return what;
+}
+
+static void test_hsts(void **state)
+{
+    static const char *const bad[] = {"a\r\nb: c", "a\n", "\t", "\x7f", "\xc3\xa4"};
+    (void)state;
+    assert_null(hsts_fault("max-age=31536000; includeSubDomains; preload"));
+    assert_string_equal(hsts_fault(""), "field without a value");
+    for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+        assert_string_equal(hsts_fault(bad[i]), "value of a field is not printable ASCII");
+    }
+}
+
 /* What all filters of a route may add to a response is bounded by each being there once. */
 static void test_filters_are_in_order(void **state)
 {
@@ -563,6 +592,7 @@ int main(void)
         cmocka_unit_test(test_keys),
         cmocka_unit_test(test_ssl_redirect),
         cmocka_unit_test(test_redirect),
+        cmocka_unit_test(test_hsts),
         cmocka_unit_test(test_filters_are_in_order),
         cmocka_unit_test(test_paths),
         cmocka_unit_test(test_ends),
