@@ -519,6 +519,9 @@ bool redirect_is_set(const struct ingress *ingress);
 const struct https_policy *https_policy(const struct compile *c);
 /* Finds out for which links spec.tls of their Ingress counts. Errors: E_NOMEM. */
 enum err https_links(const struct compile *c, struct ingress_node *n);
+/* The first rule whose host spec.tls does not count for in our own class, though it is there;
+ * rule_n: none. Errors: E_NOMEM. */
+enum err https_uncovered(const struct ingress *in, uint32_t *ret_rule);
 /* The host has TLS. */
 bool https_host(const struct compile *c, const struct host_node *host);
 /* Marks the hosts below those dirty wildcards that got or lost TLS, where that counts for them. */

@@ -77,7 +77,8 @@ static bool names_have(const struct names *names, struct str name)
     return bsearch(&name, names->items, names->n, sizeof(name), name_cmp) != NULL;
 }
 
-/* "*.example.com" for "a.example.com"; empty when no wildcard covers it. pattern is usable. */
+/* "*.example.com" for "a.example.com"; empty when no wildcard covers it. pattern is usable, which
+ * bounds it. */
 static struct str wildcard_of(struct str pattern, char room[SNAP_HOST_BYTES_MAX])
 {
     struct wr w = wr_make(room, SNAP_HOST_BYTES_MAX);
@@ -106,6 +107,20 @@ static enum err links_by_names(struct ingress_node *n)
         n->links[i].has_tls = names_cover(&names, n->links[i].host->node.key.part[0]);
     }
     mem_free(names.items);
+    return E_OK;
+}
+
+enum err https_uncovered(const struct ingress *in, uint32_t *ret_rule)
+{
+    struct names names;
+    uint32_t i = in->tls_n == 0 ? in->rule_n : 0;
+    TRY(names_gather(in, &names));
+    while (i < in->rule_n &&
+           (!host_is_usable(in->rules[i].host) || names_cover(&names, in->rules[i].host))) {
+        i++;
+    }
+    mem_free(names.items);
+    *ret_rule = i;
     return E_OK;
 }
 

@@ -46,6 +46,13 @@ static const struct finding slash_at_end = {
     "nor matches",
     "drop the slash, or see to it that the redirect is not needed"};
 
+static const struct finding host_without_tls = {
+    DIAG_WARNING, DIAG_DiffersFromNginx,
+    "in ingress-nginx an entry of spec.tls counts for every host of its Ingress: plain requests "
+    "are "
+    "sent to https; by the rules of Kubernetes it counts for the hosts that it lists",
+    "list the host in spec.tls too, or set force-ssl-redirect"};
+
 static bool is_plain(struct str path)
 {
     for (size_t i = 0; i < path.n; i++) {
@@ -97,6 +104,22 @@ static void paths_judge(struct compile *c, struct diag_batch *batch, const struc
     }
 }
 
+static void tls_judge(struct compile *c, struct diag_batch *batch, const struct ingress *in)
+{
+    uint32_t rule;
+    if (https_uncovered(in, &rule) != E_OK) {
+        batch->err = E_NOMEM;
+        return;
+    }
+    if (rule < in->rule_n) {
+        struct place place = {rule, SNAP_DEFAULT_RULE};
+        place_field(c, place, ".host");
+        buf_addf(what_begin(c), "is \"%.*s\", which spec.tls does not list",
+                 STR_ARG(shown(in->rules[rule].host)));
+        finding_add(c, batch, &in->object, place_line(in, place), &host_without_tls);
+    }
+}
+
 void judge_nginx(struct compile *c, struct diag_batch *batch, const struct ingress *in)
 {
     for (size_t i = 0; i < sizeof(quirks) / sizeof(quirks[0]); i++) {
@@ -109,4 +132,7 @@ void judge_nginx(struct compile *c, struct diag_batch *batch, const struct ingre
         }
     }
     paths_judge(c, batch, in);
+    if (!class_is_nginx(c) && is_migrant(in)) {
+        tls_judge(c, batch, in);
+    }
 }

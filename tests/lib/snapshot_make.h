@@ -138,6 +138,37 @@ static inline uint8_t make_host_kind(struct str p)
                                            : SNAP_HOST_EXACT;
 }
 
+enum { MAKE_FILTERS = 3 };
+
+/* The first route has one, of three or more the last has two. */
+static inline void make_filters(struct make_at *a, struct snap_array filters)
+{
+    struct buf *b = a->b;
+    struct snap_array redirect = snap_add_array(b, 1, sizeof(struct snap_filter_redirect));
+    struct snap_array ssl = snap_add_array(b, 1, sizeof(struct snap_filter_ssl_redirect));
+    struct snap_array hsts = snap_add_array(b, 1, sizeof(struct snap_filter_hsts));
+    struct snap_filter_redirect f = {.status = 301, .location = snap_add_str(b, STR("/new"))};
+    struct snap_filter_hsts g = {snap_add_str(b, STR("max-age=1"))};
+    if (b->bad) {
+        return;
+    }
+    *snap_at(b, redirect.offset, struct snap_filter_redirect) = f;
+    *snap_at(b, ssl.offset, struct snap_filter_ssl_redirect) =
+        (struct snap_filter_ssl_redirect){.status = 308, .cause = SNAP_SSL_BY_TLS};
+    *snap_at(b, hsts.offset, struct snap_filter_hsts) = g;
+    struct snap_filter *to = snap_at(b, filters.offset, struct snap_filter);
+    to[0] = (struct snap_filter){SNAP_FILTER_redirect, redirect.offset};
+    to[1] = (struct snap_filter){SNAP_FILTER_ssl_redirect, ssl.offset};
+    to[2] = (struct snap_filter){SNAP_FILTER_hsts, hsts.offset};
+    struct snap_route *routes = snap_at(b, a->routes, struct snap_route);
+    if (a->route_n > 0) {
+        routes[0].filters = (struct snap_range){0, 1};
+    }
+    if (a->route_n > 2) {
+        routes[a->route_n - 1].filters = (struct snap_range){1, 2};
+    }
+}
+
 /* A finished host shard in b (empty before). */
 static inline enum err make_host(struct buf *b, const char *table, const struct make_host *m)
 {
@@ -159,8 +190,7 @@ static inline enum err make_host(struct buf *b, const char *table, const struct 
     h.routes = snap_add_array(b, route_n, sizeof(struct snap_route));
     h.conditions = snap_add_array(b, condition_n, sizeof(struct snap_condition));
     h.backends = snap_add_array(b, route_n, sizeof(struct snap_backend));
-    h.filters = snap_add_array(b, 1, sizeof(struct snap_filter));
-    struct snap_array redirect = snap_add_array(b, 1, sizeof(struct snap_filter_redirect));
+    h.filters = snap_add_array(b, MAKE_FILTERS, sizeof(struct snap_filter));
     struct make_at a = {b, h.routes.offset, h.conditions.offset, h.backends.offset, 0, 0, 0};
     for (uint32_t i = 0; i < path_n; i++) {
         struct snap_path node = {.path = snap_add_str(b, paths[i]),
@@ -175,14 +205,8 @@ static inline enum err make_host(struct buf *b, const char *table, const struct 
         make_route(&a, m->default_id, "", NULL, 0);
         h.default_route = a.route_n;
     }
-    struct snap_filter_redirect f = {.status = 301, .location = snap_add_str(b, STR("/new"))};
+    make_filters(&a, h.filters);
     if (!b->bad) {
-        *snap_at(b, redirect.offset, struct snap_filter_redirect) = f;
-        *snap_at(b, h.filters.offset, struct snap_filter) =
-            (struct snap_filter){SNAP_FILTER_redirect, redirect.offset};
-        if (route_n > 0) {
-            snap_at(b, h.routes.offset, struct snap_route)->filters = (struct snap_range){0, 1};
-        }
         h.shard = *snap_at(b, 0, struct snap_shard);
         *snap_at(b, 0, struct snap_host) = h;
     }

@@ -614,6 +614,34 @@ static void a_host_that_is_too_large_harms_nobody_else(void **state)
     bench_fini(&b);
 }
 
+/* In ingress-nginx' class a wildcard shares its TLS with the hosts below, and only these. */
+static void a_wildcard_takes_the_hosts_below_along(void **state)
+{
+    static const struct compile_options options = {
+        .controller = STR_INIT("k8s.io/ingress-nginx"),
+        .ingress_class = STR_INIT("nginx"),
+    };
+    struct bench b;
+    (void)state;
+    bench_init(&b, &options);
+    put(&b, "apiVersion: networking.k8s.io/v1\nkind: IngressClass\nmetadata: {name: lintel}\n"
+            "spec: {controller: k8s.io/ingress-nginx}\n---\n" SERVICE("a"));
+    put(&b, INGRESS("hosts", RULES RULE("a.w.test", "/", "a") RULE("b.w.test", "/", "a")
+                                 RULE("a.b.w.test", "/", "a") RULE("w.test", "/", "a")));
+    (void)run(&b);
+    put(&b, INGRESS("wild", RULES RULE("'*.w.test'", "/", "a")));
+    assert_int_equal(run(&b), 1);
+    put(&b, INGRESS("wild", "  tls: [{}]\n" RULES RULE("'*.w.test'", "/", "a")));
+    assert_int_equal(run(&b), 3);
+    put(&b, INGRESS("wild", "  tls: [{}]\n" RULES RULE("'*.w.test'", "/x", "a")));
+    assert_int_equal(run(&b), 1); /* the others know already */
+    put(&b, INGRESS("late", RULES RULE("c.w.test", "/", "a")));
+    assert_int_equal(run(&b), 1);
+    del(&b, OBJECT_INGRESS, "wild");
+    assert_int_equal(run(&b), 4);
+    bench_fini(&b);
+}
+
 /* ---- failures ---- */
 
 #define MIXED                                                                                      \
@@ -623,11 +651,14 @@ static void a_host_that_is_too_large_harms_nobody_else(void **state)
                      "\"https://new.test/\", nginx.ingress.kubernetes.io/temporal-redirect-code: " \
                      "x}",                                                                         \
                      "  defaultBackend: {service: {name: b, port: {number: 81}}}\n" RULES RULE(    \
-                         "moved.test", "/", "out")) EXTERNAL("out", "a.example.com")
+                         "moved.test", "/", "out")) EXTERNAL("out", "a.example.com")               \
+            INGRESS("safe", "  tls:\n  - {hosts: [safe.test, '*.low.test']}\n" RULES RULE(         \
+                                "safe.test", "/", "a") RULE("a.low.test", "/", "a"))
 
 #define MIXED_LATER                                                                                \
     INGRESS("one", RULES RULE("c.test", "/", "a") RULE("a.test", "/x", "b"))                       \
     INGRESS("new", RULES RULE("new.test", "/", "a"))                                               \
+    INGRESS("safe", "  tls:\n  - {}\n" RULES RULE("safe.test", "/", "a"))                          \
     SLICE("b-1", "b", "10.0.0.3")                                                                  \
     SERVICE("out") SERVICE("missing") EXTERNAL("a", "other.example.com")
 
@@ -788,6 +819,7 @@ static void nothing_is_left_of_what_went(void **state)
     del(&b, OBJECT_INGRESS, "two");
     del(&b, OBJECT_INGRESS, "clash");
     del(&b, OBJECT_INGRESS, "moved");
+    del(&b, OBJECT_INGRESS, "safe");
     (void)run(&b);
     assert_int_equal(b.compile->ingresses.n, 0);
     assert_int_equal(b.compile->classes.n, 0);
@@ -887,6 +919,7 @@ int main(void)
         cmocka_unit_test(a_class_says_why),
         cmocka_unit_test(a_redirect_is_as_long_as_the_limit_allows),
         cmocka_unit_test(a_host_that_is_too_large_harms_nobody_else),
+        cmocka_unit_test(a_wildcard_takes_the_hosts_below_along),
         cmocka_unit_test(the_receiver_may_fail_at_any_shard),
         cmocka_unit_test(memory_may_run_out_while_it_loads),
         cmocka_unit_test(memory_may_run_out_in_a_change),

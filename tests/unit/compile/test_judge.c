@@ -24,6 +24,9 @@
     ", backend: {service: {name: web, port: {number: 80}}}}\n"
 #define CANDIDATE(annotations, spec)                                                               \
     INGRESS("candidate", "2026-03-01T00:00:00Z", annotations, "lintel", "  rules:\n" spec)
+#define WITH_TLS(annotations, tls, spec)                                                           \
+    INGRESS("candidate", "2026-03-01T00:00:00Z", annotations, "lintel",                            \
+            "  tls: [" tls "]\n  rules:\n" spec)
 #define BACKEND(service, port)                                                                     \
     "  - host: free.test\n    http:\n      paths:\n      - {path: /, pathType: Prefix, backend: "  \
     "{service: {name: " service ", port: " port "}}}\n"
@@ -198,6 +201,17 @@ static void candidates(void **state)
         {CANDIDATE(NGINX "x: z", RULE("free.test", "/a/", "Prefix")),
          "warning DiffersFromNginx " AT},
         {CANDIDATE(NGINX "x: z", RULE("free.test", "/", "Prefix")), ""},
+        {WITH_TLS(NGINX "x: z", "{hosts: [free.test]}", RULE("free.test", "/", "Prefix")
+                  RULE("other.test", "/", "Prefix") RULE("more.test", "/", "Prefix")),
+         "warning DiffersFromNginx spec.rules[1].host\n"},
+        {WITH_TLS("", "{hosts: [free.test]}", RULE("other.test", "/", "Prefix")), ""},
+        {WITH_TLS(NGINX "x: z", "{hosts: ['*.test']}", RULE("free.test", "/", "Prefix")), ""},
+        {WITH_TLS(NGINX "x: z", "{secretName: a}", RULE("free.test", "/", "Prefix")), ""},
+        {WITH_TLS(NGINX "x: z", "{hosts: [a.test]}", "  - http: {paths: [{path: /free, pathType: "
+                  "Prefix, backend: {service: {name: web, port: {number: 80}}}}]}\n"),
+         "warning DiffersFromNginx spec.rules[0].host\n"},
+        {CANDIDATE(NGINX "force-ssl-redirect: \"yes\"", RULE("free.test", "/", "Prefix")),
+         "error InvalidAnnotation metadata.annotations[" NGINX "force-ssl-redirect]\n"},
         /* default backends */
         {INGRESS("candidate", "2026-03-01T00:00:00Z", "", "lintel",
                  "  defaultBackend: {service: {name: headless, port: {number: 80}}}\n"),

@@ -198,7 +198,8 @@ static const struct edit edits[] = {
     ROUTE(1, conditions.n, 1, "ranges share items"),
     ROUTE(0, backends.n, 0, "weights do not add up"),
     ROUTE(0, backends.first, 8, OUT_RANGE),
-    ROUTE(0, filters.n, 2, OUT_RANGE),
+    ROUTE(0, filters.n, 4, OUT_RANGE),
+    ROUTE(0, filters.n, 2, "filters out of order"),
     ROUTE(1, filters.n, 1, "ranges share items"),
 
     CONDITION(0, kind, 0, NUMBER),
@@ -377,8 +378,11 @@ static void filters_put(struct buf *b, const struct snap_filter *filters, uint32
     struct snap_array at = {(uint32_t)b->n, n};
     buf_add(b, filters, n * sizeof(*filters));
     struct snap_host *h = snap_at(b, 0, struct snap_host);
+    struct snap_route *routes = snap_at(b, h->routes.offset, struct snap_route);
     h->filters = at;
-    snap_at(b, h->routes.offset, struct snap_route)->filters = (struct snap_range){0, n};
+    for (uint32_t i = 0; i < h->routes.n; i++) {
+        routes[i].filters = (struct snap_range){0, i == 0 ? n : 0};
+    }
 }
 
 static const char *ssl_redirect_fault(struct snap_filter_ssl_redirect f)
