@@ -7,6 +7,7 @@
 #include "log/log.h"
 #include "supervisor/supervisor.h"
 #include "tls/context.h"
+#include "wire/uri.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -51,8 +52,8 @@ static struct https_policy https_policy_of(const struct cli_args *a)
         .hsts_subdomains = hsts_subdomains_of(a),
         .hsts_max_age_s = cli_number(a, CLI_OPT_hsts_max_age),
     };
-    (void)cli_paths_parse(cli_text(a, CLI_OPT_no_tls_redirect_locations), policy.plain_paths,
-                          &policy.plain_path_n); /* was checked */
+    (void)uri_paths_parse(cli_text(a, CLI_OPT_no_tls_redirect_locations), policy.plain_paths,
+                          PLAIN_PATHS_MAX, &policy.plain_path_n); /* was checked */
     return policy;
 }
 
@@ -82,8 +83,8 @@ struct compile_options command_compile_options(const struct cli_args *a)
 #undef SETTING
     o.has_https = true;
     o.https = https_policy_of(a);
-    (void)cli_prefixes_parse(cli_text(a, CLI_OPT_proxy_real_ip_cidr), o.trusted,
-                             &o.trusted_n); /* was checked */
+    (void)ip_prefixes_parse(cli_text(a, CLI_OPT_proxy_real_ip_cidr), o.trusted,
+                            TRUSTED_PREFIXES_MAX, &o.trusted_n); /* was checked */
     return o;
 }
 

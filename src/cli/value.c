@@ -2,6 +2,7 @@
 #include "cli/value.h"
 
 #include "wire/ip.h"
+#include "wire/quantity.h"
 #include "wire/uri.h"
 
 typedef enum err parse_fn(const struct cli_option *o, struct str text, uint64_t *ret,
@@ -49,60 +50,11 @@ static enum err parse_number(const struct cli_option *o, struct str text, uint64
     return E_OK;
 }
 
-static usec_t unit_of(struct str *text)
-{
-    static const struct {
-        struct str name;
-        usec_t unit;
-    } units[] = {
-        {STR_INIT("ms"), USEC_PER_MS        },
-        {STR_INIT("us"), 1                  },
-        {STR_INIT("s"),  USEC_PER_SEC       },
-        {STR_INIT("m"),  60 * USEC_PER_SEC  },
-        {STR_INIT("h"),  3600 * USEC_PER_SEC},
-    };
-    for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
-        if (str_has_prefix(*text, units[i].name)) {
-            *text = str_from(*text, units[i].name.n);
-            return units[i].unit;
-        }
-    }
-    return 0;
-}
-
-enum err cli_duration_parse(struct str text, usec_t *ret)
-{
-    usec_t sum = 0;
-    uint64_t number;
-
-    if (str_to_u64(text, UINT64_MAX / USEC_PER_SEC, &number)) {
-        *ret = number * USEC_PER_SEC;
-        return E_OK;
-    }
-    do {
-        size_t digits = 0;
-        while (digits < text.n && text.p[digits] >= '0' && text.p[digits] <= '9') {
-            digits++;
-        }
-        if (!str_to_u64(str_first(text, digits), UINT64_MAX, &number)) {
-            return E_PROTO;
-        }
-        text = str_from(text, digits);
-        usec_t unit = unit_of(&text);
-        if (unit == 0 || __builtin_mul_overflow(number, unit, &number) ||
-            __builtin_add_overflow(sum, number, &sum)) {
-            return E_PROTO;
-        }
-    } while (text.n > 0);
-    *ret = sum;
-    return E_OK;
-}
-
 static enum err parse_duration(const struct cli_option *o, struct str text, uint64_t *ret,
                                struct buf *error)
 {
     usec_t value;
-    if (cli_duration_parse(text, &value) != E_OK) {
+    if (duration_parse(text, &value) != E_OK) {
         return refuse(error, "a time is a number and a unit (us, ms, s, m, h), as 30s or 1m30s");
     }
     if (value < o->low || value > o->high) {
@@ -119,22 +71,8 @@ static enum err parse_duration(const struct cli_option *o, struct str text, uint
 static enum err parse_size(const struct cli_option *o, struct str text, uint64_t *ret,
                            struct buf *error)
 {
-    uint64_t value, unit = 1;
-    switch (text.n == 0 ? 0 : ascii_lower(text.p[text.n - 1])) {
-    case 'k':
-        unit = (uint64_t)1 << 10;
-        break;
-    case 'm':
-        unit = (uint64_t)1 << 20;
-        break;
-    case 'g':
-        unit = (uint64_t)1 << 30;
-        break;
-    default: /* bytes */
-        break;
-    }
-    if (!str_to_u64(str_first(text, text.n - (unit > 1)), UINT64_MAX, &value) ||
-        __builtin_mul_overflow(value, unit, &value)) {
+    uint64_t value;
+    if (size_parse(text, &value) != E_OK) {
         return refuse(error, "a size is a number of bytes, or of k, m or g, as 8k or 1m");
     }
     if (value < o->low || value > o->high) {
@@ -153,7 +91,7 @@ static enum err parse_prefixes(const struct cli_option *o, struct str text, uint
     uint32_t n;
     (void)o;
     (void)ret;
-    if (cli_prefixes_parse(text, prefixes, &n) != E_OK) {
+    if (ip_prefixes_parse(text, prefixes, TRUSTED_PREFIXES_MAX, &n) != E_OK) {
         return refuse(error, "address prefixes are written as 10.0.0.0/8,2001:db8::/32, at most "
                              "64 of them");
     }
@@ -213,42 +151,6 @@ enum err cli_host_port_parse(struct str text, struct str *ret_host, uint16_t *re
     return E_OK;
 }
 
-enum err cli_prefixes_parse(struct str text, struct ip_prefix *prefixes, uint32_t *ret_n)
-{
-    struct str item;
-    uint32_t n = 0;
-    while (text.n > 0) {
-        (void)str_cut(text, ',', &item, &text); /* the last one has no comma behind it */
-        if (n == TRUSTED_PREFIXES_MAX) {
-            return E_LIMIT;
-        }
-        TRY(ip_prefix_parse(str_trim(item), &prefixes[n++]));
-    }
-    *ret_n = n;
-    return E_OK;
-}
-
-enum err cli_paths_parse(struct str text, struct str *paths, uint32_t *ret_n)
-{
-    char room[PLAIN_PATH_BYTES_MAX];
-    struct str item, normal;
-    uint32_t n = 0;
-    while (text.n > 0) {
-        (void)str_cut(text, ',', &item, &text); /* the last one has no comma behind it */
-        item = str_trim(item);
-        if (n == PLAIN_PATHS_MAX || item.n > sizeof(room)) {
-            return E_LIMIT;
-        }
-        TRY(uri_normalize(item, room, &normal));
-        if (!str_eq(item, normal)) {
-            return E_PROTO;
-        }
-        paths[n++] = item;
-    }
-    *ret_n = n;
-    return E_OK;
-}
-
 static enum err parse_paths(const struct cli_option *o, struct str text, uint64_t *ret,
                             struct buf *error)
 {
@@ -256,7 +158,7 @@ static enum err parse_paths(const struct cli_option *o, struct str text, uint64_
     uint32_t n;
     (void)o;
     (void)ret;
-    if (cli_paths_parse(text, paths, &n) != E_OK) {
+    if (uri_paths_parse(text, paths, PLAIN_PATHS_MAX, &n) != E_OK) {
         return refuse(error, "paths are written as /a,/b/c, without escapes, \"//\", \".\" or "
                              "\"..\", at most 32 of them and each at most 1024 bytes long");
     }

@@ -1,6 +1,8 @@
 /* Where something stands in an Ingress, as a diagnostic names it. */
 #include "compile/compile_priv.h"
 
+#include "wire/quantity.h"
+
 static const struct finding invalid_flag = {
     DIAG_ERROR, DIAG_InvalidAnnotation, "it is neither true nor false; the annotation is ignored",
     "write \"true\" or \"false\", in quotes, or drop the annotation"};
@@ -92,26 +94,9 @@ struct str annotation_get(const struct ingress *ingress, const char *name)
     return value;
 }
 
-/* As strconv.ParseBool() of Go. */
-static bool flag_parse(struct str text, bool *ret)
-{
-    static const struct str words[] = {STR_INIT("1"),     STR_INIT("t"),     STR_INIT("T"),
-                                       STR_INIT("TRUE"),  STR_INIT("true"),  STR_INIT("True"),
-                                       STR_INIT("0"),     STR_INIT("f"),     STR_INIT("F"),
-                                       STR_INIT("FALSE"), STR_INIT("false"), STR_INIT("False")};
-    enum { WORDS_N = sizeof(words) / sizeof(words[0]) };
-    for (size_t i = 0; i < WORDS_N; i++) {
-        if (str_eq(text, words[i])) {
-            *ret = i < WORDS_N / 2;
-            return true;
-        }
-    }
-    return false;
-}
-
 bool annotation_flag(const struct ingress *ingress, const char *name, bool *ret)
 {
-    return flag_parse(annotation_get(ingress, name), ret);
+    return switch_parse(annotation_get(ingress, name), ret) == E_OK;
 }
 
 void annotation_flag_check(struct compile *c, struct diag_batch *batch,
@@ -119,7 +104,7 @@ void annotation_flag_check(struct compile *c, struct diag_batch *batch,
 {
     bool flag;
     struct str value = annotation_get(ingress, name);
-    if (value.n == 0 || flag_parse(value, &flag)) {
+    if (value.n == 0 || switch_parse(value, &flag) == E_OK) {
         return;
     }
     annotation_field(c, name);

@@ -269,6 +269,22 @@ enum err ip_prefix_parse(struct str text, struct ip_prefix *ret)
     return E_OK;
 }
 
+enum err ip_prefixes_parse(struct str text, struct ip_prefix *prefixes, uint32_t max,
+                           uint32_t *ret_n)
+{
+    struct str item;
+    uint32_t n = 0;
+    while (text.n > 0) {
+        (void)str_cut(text, ',', &item, &text); /* the last one has no comma behind it */
+        if (n == max) {
+            return E_LIMIT;
+        }
+        TRY(ip_prefix_parse(str_trim(item), &prefixes[n++]));
+    }
+    *ret_n = n;
+    return E_OK;
+}
+
 bool ip_prefix_has(const struct ip_prefix *p, const struct ip *ip)
 {
     struct ip_prefix other = {.ip = *ip, .bits = p->bits};

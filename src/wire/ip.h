@@ -29,4 +29,8 @@ struct ip_prefix {
 };
 /* "a.b.c.d/n", "x::/n" or a bare address (full length); host bits are cleared. Errors: E_PROTO. */
 enum err ip_prefix_parse(struct str text, struct ip_prefix *ret);
+/* "10.0.0.0/8, 2001:db8::/32"; empty: none. prefixes has room for max, and may be written to
+ * whatever comes. Errors: E_PROTO, E_LIMIT. */
+enum err ip_prefixes_parse(struct str text, struct ip_prefix *prefixes, uint32_t max,
+                           uint32_t *ret_n);
 bool ip_prefix_has(const struct ip_prefix *p, const struct ip *ip);

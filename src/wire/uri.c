@@ -1,6 +1,7 @@
 /* Request targets, paths and host names. */
 #include "wire/uri.h"
 
+#include "base/limits.h"
 #include "base/mem.h"
 #include "wire/ip.h"
 
@@ -220,6 +221,27 @@ enum err uri_normalize(struct str path, char *out, struct str *ret)
     mem_copy(out, path.p, at);
     TRY(normalize_from(path, at, out, &n));
     *ret = (struct str){out, n};
+    return E_OK;
+}
+
+enum err uri_paths_parse(struct str text, struct str *paths, uint32_t max, uint32_t *ret_n)
+{
+    char room[PLAIN_PATH_BYTES_MAX];
+    struct str item, normal;
+    uint32_t n = 0;
+    while (text.n > 0) {
+        (void)str_cut(text, ',', &item, &text); /* the last one has no comma behind it */
+        item = str_trim(item);
+        if (n == max || item.n > sizeof(room)) {
+            return E_LIMIT;
+        }
+        TRY(uri_normalize(item, room, &normal));
+        if (!str_eq(item, normal)) {
+            return E_PROTO;
+        }
+        paths[n++] = item;
+    }
+    *ret_n = n;
     return E_OK;
 }
 

@@ -20,6 +20,11 @@ enum err uri_split(struct str target, struct str *ret_authority, struct str *ret
  * and what ingress-nginx users rely on. */
 enum err uri_normalize(struct str path, char *out, struct str *ret);
 
+/* "/a, /b/c": paths that normalizing does not change, at most PLAIN_PATH_BYTES_MAX bytes each;
+ * empty: none. paths has room for max and may be written to whatever comes; they point into text.
+ * Errors: E_PROTO, E_LIMIT. */
+enum err uri_paths_parse(struct str text, struct str *paths, uint32_t max, uint32_t *ret_n);
+
 /* host[:port], host an IPv4 address, an IPv6 address in brackets or a name (letters, digits, '-',
  * '_', '.'). No label is empty, a name has at most 253 bytes. Writes the host in lower case without
  * brackets, port or trailing dot to out (room: authority.n). *ret_port is 0 when there is none;

@@ -53,11 +53,21 @@ static void check_prefix(struct str text)
     }
 }
 
+static void check_prefixes(struct str text)
+{
+    enum { MAX = 3 };
+    struct ip_prefix prefixes[MAX];
+    uint32_t n = MAX + 1;
+    enum err e = ip_prefixes_parse(text, prefixes, MAX, &n);
+    must(e == E_OK ? n <= MAX : n == MAX + 1);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     struct str text = {(const char *)data, n};
     check_text(text);
     check_prefix(text);
+    check_prefixes(text);
     if (n >= 16) { /* any bytes are an address */
         struct ip ip = {.family = 6};
         memcpy(ip.bytes, data, 16);

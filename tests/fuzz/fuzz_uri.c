@@ -71,12 +71,31 @@ static void check_split(struct str target)
     check_normalize(path);
 }
 
+static void check_paths(struct str text)
+{
+    enum { MAX = 3 };
+    struct str paths[MAX], normal;
+    uint32_t n = MAX + 1;
+    if (uri_paths_parse(text, paths, MAX, &n) != E_OK) {
+        must(n == MAX + 1);
+        return;
+    }
+    must(n <= MAX);
+    for (uint32_t i = 0; i < n; i++) {
+        char *out = room_of(paths[i].n);
+        must(paths[i].p >= text.p && paths[i].p + paths[i].n <= text.p + text.n);
+        must(uri_normalize(paths[i], out, &normal) == E_OK && normal.p == paths[i].p);
+        free(out);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     struct str input = {(const char *)data, n};
     check_split(input);
     check_normalize(input);
     check_host(input);
+    check_paths(input);
     must(!dns_label_is_valid(input) || dns_subdomain_is_valid(input));
     must(!dns_subdomain_is_valid(input) || host_is_valid(input));
     return 0;

@@ -150,40 +150,12 @@ static void hosts_lose_their_brackets(void **state)
     assert_int_equal(port, 8080);
 }
 
-/* "/x,/x,..." with n paths of the given length. */
-static enum err paths_parse(size_t n, size_t length, uint32_t *ret_n)
-{
-    static char text[(PLAIN_PATHS_MAX + 1) * (PLAIN_PATH_BYTES_MAX + 2)];
-    struct str paths[PLAIN_PATHS_MAX];
-    struct wr w = wr_make(text, sizeof(text));
-    for (size_t i = 0; i < n; i++) {
-        wr_str(&w, i > 0 ? STR(",/") : STR("/"));
-        for (size_t j = 1; j < length; j++) {
-            wr_char(&w, 'x');
-        }
-    }
-    assert_false(w.bad);
-    return cli_paths_parse(str_make(text, wr_n(&w)), paths, ret_n);
-}
-
-static void paths_have_their_limits(void **state)
-{
-    uint32_t n = 0;
-    (void)state;
-    assert_int_equal(paths_parse(PLAIN_PATHS_MAX, PLAIN_PATH_BYTES_MAX, &n), E_OK);
-    assert_int_equal(n, PLAIN_PATHS_MAX);
-    assert_int_equal(paths_parse(PLAIN_PATHS_MAX + 1, 2, &n), E_LIMIT);
-    assert_int_equal(paths_parse(1, PLAIN_PATH_BYTES_MAX + 1, &n), E_LIMIT);
-    assert_int_equal(n, PLAIN_PATHS_MAX);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(types),
         cmocka_unit_test(durations_have_a_range),
         cmocka_unit_test(hosts_lose_their_brackets),
-        cmocka_unit_test(paths_have_their_limits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -291,6 +291,24 @@ static void host_bits_are_cleared(void **state)
     }
 }
 
+static void lists_of_prefixes(void **state)
+{
+    struct ip_prefix list[2];
+    uint32_t n = 9;
+    (void)state;
+    assert_int_equal(ip_prefixes_parse(STR(""), list, 2, &n), E_OK);
+    assert_int_equal(n, 0);
+    assert_int_equal(ip_prefixes_parse(STR("10.0.0.0/8 , ::1"), list, 2, &n), E_OK);
+    assert_int_equal(n, 2);
+    assert_int_equal(list[0].bits, 8);
+    assert_int_equal(list[1].bits, 128);
+    n = 9;
+    assert_int_equal(ip_prefixes_parse(STR("10.0.0.0/8,::1,::2"), list, 2, &n), E_LIMIT);
+    assert_int_equal(ip_prefixes_parse(STR("10.0.0.0/8,,::1"), list, 2, &n), E_PROTO);
+    assert_int_equal(ip_prefixes_parse(STR("10.0.0.0/8 ::1"), list, 2, &n), E_PROTO);
+    assert_int_equal(n, 9);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -303,6 +321,7 @@ int main(void)
         cmocka_unit_test(prefix),
         cmocka_unit_test(prefix_refuses),
         cmocka_unit_test(host_bits_are_cleared),
+        cmocka_unit_test(lists_of_prefixes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

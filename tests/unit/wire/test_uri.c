@@ -1,6 +1,9 @@
 /* Request targets, path normalization, host names. */
 #include "wire/uri.h"
 
+#include "base/buf.h"
+#include "base/limits.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -284,6 +287,33 @@ static void dns_names(void **state)
     assert_false(dns_subdomain_is_valid(STR("a.-b")));
 }
 
+/* "/x,/x,..." with n paths of the given length. */
+static enum err paths_parse(size_t n, size_t length, uint32_t *ret_n)
+{
+    static char text[(PLAIN_PATHS_MAX + 1) * (PLAIN_PATH_BYTES_MAX + 2)];
+    struct str list[PLAIN_PATHS_MAX];
+    struct wr w = wr_make(text, sizeof(text));
+    for (size_t i = 0; i < n; i++) {
+        wr_str(&w, i > 0 ? STR(",/") : STR("/"));
+        for (size_t j = 1; j < length; j++) {
+            wr_char(&w, 'x');
+        }
+    }
+    assert_false(w.bad);
+    return uri_paths_parse(str_make(text, wr_n(&w)), list, PLAIN_PATHS_MAX, ret_n);
+}
+
+static void paths_have_their_limits(void **state)
+{
+    uint32_t n = 0;
+    (void)state;
+    assert_int_equal(paths_parse(PLAIN_PATHS_MAX, PLAIN_PATH_BYTES_MAX, &n), E_OK);
+    assert_int_equal(n, PLAIN_PATHS_MAX);
+    assert_int_equal(paths_parse(PLAIN_PATHS_MAX + 1, 2, &n), E_LIMIT);
+    assert_int_equal(paths_parse(1, PLAIN_PATH_BYTES_MAX + 1, &n), E_LIMIT);
+    assert_int_equal(n, PLAIN_PATHS_MAX);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -294,6 +324,7 @@ int main(void)
         cmocka_unit_test(host),
         cmocka_unit_test(length_limits),
         cmocka_unit_test(dns_names),
+        cmocka_unit_test(paths_have_their_limits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
