@@ -45,6 +45,7 @@ static struct https_policy https_policy_of(const struct cli_args *a)
     struct https_policy policy = {
         .is_redirecting = cli_flag(a, CLI_OPT_ssl_redirect),
         .is_forcing = cli_flag(a, CLI_OPT_force_ssl_redirect),
+        .keeps_slash = cli_flag(a, CLI_OPT_preserve_trailing_slash),
         .tells_port = cli_flag(a, CLI_OPT_use_port_in_redirects),
         .redirect_status = codes[cli_number(a, CLI_OPT_http_redirect_code)],
         .has_hsts = cli_flag(a, CLI_OPT_hsts),
@@ -55,6 +56,14 @@ static struct https_policy https_policy_of(const struct cli_args *a)
     (void)uri_paths_parse(cli_text(a, CLI_OPT_no_tls_redirect_locations), policy.plain_paths,
                           PLAIN_PATHS_MAX, &policy.plain_path_n); /* was checked */
     return policy;
+}
+
+/* A compile_given_fn over the command line. */
+static bool is_option_given(const void *arg, struct str name)
+{
+    const struct cli_args *a = arg;
+    const struct cli_option *o = cli_option_find(a->command, name);
+    return o != NULL && cli_is_given(a, (enum cli_option_id)(o - cli_options));
 }
 
 struct compile_options command_compile_options(const struct cli_args *a)
@@ -81,6 +90,10 @@ struct compile_options command_compile_options(const struct cli_args *a)
     o.settings.id = is_flag(CLI_OPT_##id) ? cli_flag(a, CLI_OPT_##id) : cli_number(a, CLI_OPT_##id);
 #include "snapshot/settings.def"
 #undef SETTING
+    (void)str_cut(cli_text(a, CLI_OPT_configmap), '/', &o.config_namespace,
+                  &o.config_map); /* was checked, or both are empty */
+    o.is_given = is_option_given;
+    o.given_arg = a;
     o.has_https = true;
     o.https = https_policy_of(a);
     (void)ip_prefixes_parse(cli_text(a, CLI_OPT_proxy_real_ip_cidr), o.trusted,

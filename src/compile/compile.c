@@ -14,6 +14,7 @@ static void records_init(struct compile *c)
     list_init(&c->dirty_secrets);
     list_init(&c->dirty_tls);
     list_init(&c->classless);
+    list_init(&c->config_diags);
     buf_init(&c->shard, SNAPSHOT_SHARD_BYTES_MAX);
     buf_init(&c->key, SNAPSHOT_SHARD_BYTES_MAX);
     buf_init(&c->field, SNAPSHOT_SHARD_BYTES_MAX);
@@ -36,6 +37,7 @@ enum err compile_new(struct store *store, const struct compile_options *options,
     diag_book_init(book);
     records_init(c);
     c->has_missed = true; /* the first run takes in what is there */
+    c->is_config_dirty = true;
     (void)class_default_refresh(c);
     store_listen(store, &c->listener, index_change, c);
     *ret = c;
@@ -96,6 +98,7 @@ void compile_free(struct compile *c)
         return;
     }
     store_unlisten(&c->listener);
+    diag_owner_clear(&c->config_diags);
     ingresses_free(&c->ingresses);
     nodes_free(&c->classes);
     nodes_free(&c->hosts);
@@ -220,6 +223,7 @@ enum err compile_run(struct compile *c, compile_shard_fn *emit, void *arg)
     c->emit = emit;
     c->emit_arg = arg;
     TRY(any_host_start(c));
+    TRY(config_refresh(c));
     TRY(any_tls_start(c));
     TRY(ingresses_run(c));
     TRY(secrets_run(c));
@@ -231,7 +235,7 @@ enum err compile_run(struct compile *c, compile_shard_fn *emit, void *arg)
 
 bool compile_is_dirty(const struct compile *c)
 {
-    return c->has_missed || c->any_host == NULL || c->global.bytes == 0 ||
+    return c->has_missed || c->any_host == NULL || c->is_config_dirty || c->is_global_dirty ||
            !list_is_empty(&c->dirty_ingresses) || !list_is_empty(&c->dirty_secrets) ||
            !list_is_empty(&c->dirty_tls) || !list_is_empty(&c->dirty_hosts) ||
            !list_is_empty(&c->dirty_ports);

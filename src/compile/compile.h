@@ -15,6 +15,7 @@ enum hsts_subdomains { HSTS_SUBDOMAINS_BY_CLASS, HSTS_SUBDOMAINS_OFF, HSTS_SUBDO
 struct https_policy {
     bool is_redirecting;                     /* --ssl-redirect: on hosts with TLS */
     bool is_forcing;                         /* --force-ssl-redirect: on every host */
+    bool keeps_slash;                        /* --preserve-trailing-slash */
     bool tells_port;                         /* --use-port-in-redirects */
     uint16_t redirect_status;                /* --http-redirect-code */
     struct str plain_paths[PLAIN_PATHS_MAX]; /* --no-tls-redirect-locations; normalised */
@@ -25,6 +26,9 @@ struct https_policy {
     uint64_t hsts_max_age_s;              /* --hsts-max-age */
 };
 extern const struct https_policy https_policy_default;
+
+/* True when the option of that name stands on the command line. */
+typedef bool compile_given_fn(const void *arg, struct str name);
 
 struct compile_options {
     struct str controller; /* spec.controller of the classes that are ours;
@@ -42,6 +46,10 @@ struct compile_options {
     struct https_policy https;
     struct ip_prefix trusted[TRUSTED_PREFIXES_MAX]; /* --proxy-real-ip-cidr */
     uint32_t trusted_n;
+    struct str config_namespace, config_map; /* --configmap; empty = none: what it says counts
+                                                before settings, https and trusted above ... */
+    compile_given_fn *is_given;              /* ... unless that option was given; NULL: none was */
+    const void *given_arg;
     struct str default_namespace, default_service; /* --default-backend-service; empty = none; its
                                                       first port is used */
     struct str default_certificate_namespace,

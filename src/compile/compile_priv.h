@@ -231,6 +231,13 @@ struct tls_work {
     size_t link_n, link_cap;
 };
 
+struct config { /* what counts of options and ConfigMap: config.c */
+    struct snap_settings settings;
+    struct https_policy https;
+    struct ip_prefix trusted[TRUSTED_PREFIXES_MAX];
+    uint32_t trusted_n;
+};
+
 struct compile {
     struct store *store;
     const struct compile_options *options;
@@ -248,6 +255,9 @@ struct compile {
     struct store_listener listener;
     struct use default_use; /* of options.default_service */
     struct product global;
+    struct config config; /* as of the last run */
+    struct list config_diags;
+    bool is_config_dirty, is_global_dirty;
     uint64_t stamp, secret_version;
     struct diag_book *book;
     struct buf shard, key, field, what;
@@ -503,8 +513,9 @@ void filters_check(struct compile *c, struct diag_batch *batch, const struct ing
 enum err filters_write(struct compile *c, const struct ingress *ingress);
 /* Sets c->field to an annotation's. */
 void annotation_field(struct compile *c, const char *name);
-/* Its value without blanks and line ends around it, which YAML block scalars leave; empty: not
- * there. */
+/* Without blanks and line ends around it, which YAML block scalars leave. */
+struct str value_trim(struct str value);
+/* Its value, trimmed; empty: not there. */
 struct str annotation_get(const struct ingress *ingress, const char *name);
 /* Its value when that is true or false in one of the ways that ingress-nginx takes. */
 bool annotation_flag(const struct ingress *ingress, const char *name, bool *ret);
@@ -514,7 +525,17 @@ void annotation_flag_check(struct compile *c, struct diag_batch *batch,
 /* The Ingress answers with a redirect of its own. */
 bool redirect_is_set(const struct ingress *ingress);
 
+/* ---- config.c ---- */
+
+/* Takes note of a change of a ConfigMap. */
+void config_changed(struct compile *c, const struct object *o);
+/* Reads it when it has changed, and marks what depends on it. Errors: E_NOMEM. */
+enum err config_refresh(struct compile *c);
+
 /* ---- https.c ---- */
+
+/* A status that a redirect to https may have. */
+bool https_is_redirect(uint64_t status);
 
 const struct https_policy *https_policy(const struct compile *c);
 /* Finds out for which links spec.tls of their Ingress counts. Errors: E_NOMEM. */

@@ -60,7 +60,7 @@ uint32_t filter_ssl_redirect_write(struct compile *c, const struct ingress *ingr
         (struct snap_filter_ssl_redirect){
             .status = https_policy(c)->redirect_status,
             .cause = cause,
-            .drops_slash = is_nginx && !flag_or(ingress, SLASH, false),
+            .drops_slash = is_nginx && !flag_or(ingress, SLASH, https_policy(c)->keeps_slash),
             .tells_port = flag_or(ingress, PORT, https_policy(c)->tells_port),
             .is_by_prefix = is_nginx,
         };

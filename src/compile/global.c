@@ -14,11 +14,11 @@ static void listener_write(struct buf *b, struct snap_array at, uint32_t i)
     snap_at(b, at.offset, struct snap_listener)[i] = listener;
 }
 
-static void trusted_write(struct buf *b, const struct compile_options *o)
+static void trusted_write(struct buf *b, const struct config *config)
 {
-    struct snap_array at = snap_add_array(b, o->trusted_n, sizeof(struct snap_prefix));
-    for (uint32_t i = 0; i < o->trusted_n && !b->bad; i++) {
-        const struct ip_prefix *from = &o->trusted[i];
+    struct snap_array at = snap_add_array(b, config->trusted_n, sizeof(struct snap_prefix));
+    for (uint32_t i = 0; i < config->trusted_n && !b->bad; i++) {
+        const struct ip_prefix *from = &config->trusted[i];
         struct snap_prefix *to = snap_at(b, at.offset, struct snap_prefix) + i;
         to->family = from->ip.family;
         to->bits = from->bits;
@@ -60,8 +60,8 @@ static void plain_paths_write(struct buf *b, const struct https_policy *policy)
 enum err global_compile(struct compile *c)
 {
     struct buf *b = &c->shard;
-    if (c->global.bytes > 0) {
-        return E_OK; /* it depends on nothing that changes */
+    if (!c->is_global_dirty) {
+        return E_OK;
     }
     buf_reset(b);
     snap_shard_begin(b, SNAP_GLOBAL, sizeof(struct snap_global), STR_EMPTY);
@@ -70,13 +70,14 @@ enum err global_compile(struct compile *c)
         snap_at(b, 0, struct snap_global)->listeners = at;
         listener_write(b, at, i);
     }
-    trusted_write(b, c->options);
+    trusted_write(b, &c->config);
     tls_write(b, c->options);
     plain_paths_write(b, https_policy(c));
     if (!b->bad) {
-        snap_at(b, 0, struct snap_global)->settings =
-            c->options->has_settings ? c->options->settings : snap_settings_default;
+        snap_at(b, 0, struct snap_global)->settings = c->config.settings;
     }
     TRY(snap_shard_end(b));
-    return product_emit(c, &c->global);
+    TRY(product_emit(c, &c->global));
+    c->is_global_dirty = false;
+    return E_OK;
 }

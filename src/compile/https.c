@@ -26,7 +26,12 @@ const struct https_policy https_policy_default = {
 
 const struct https_policy *https_policy(const struct compile *c)
 {
-    return c->options->has_https ? &c->options->https : &https_policy_default;
+    return &c->config.https;
+}
+
+bool https_is_redirect(uint64_t status)
+{
+    return status == 301 || status == 302 || status == 307 || status == 308;
 }
 
 /* ---- one Ingress ---- */

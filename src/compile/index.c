@@ -325,6 +325,8 @@ void index_change(void *arg, const struct object *old_object, const struct objec
         secret_changed(c, o->namespace_name, o->name);
         return;
     case OBJECT_CONFIG_MAP:
+        config_changed(c, o);
+        return;
     case OBJECT_NAMESPACE:
     case OBJECT_KINDS_N:
         return;

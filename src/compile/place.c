@@ -79,12 +79,8 @@ static bool is_blank(char c)
     return c == ' ' || c == '\t' || c == '\r' || c == '\n';
 }
 
-struct str annotation_get(const struct ingress *ingress, const char *name)
+struct str value_trim(struct str value)
 {
-    struct str value;
-    if (!string_map_get(&ingress->object.annotations, str_from_cstr(name), &value)) {
-        return STR_EMPTY;
-    }
     while (value.n > 0 && is_blank(value.p[0])) {
         value = str_from(value, 1);
     }
@@ -92,6 +88,14 @@ struct str annotation_get(const struct ingress *ingress, const char *name)
         value.n--;
     }
     return value;
+}
+
+struct str annotation_get(const struct ingress *ingress, const char *name)
+{
+    struct str value;
+    return string_map_get(&ingress->object.annotations, str_from_cstr(name), &value)
+               ? value_trim(value)
+               : STR_EMPTY;
 }
 
 bool annotation_flag(const struct ingress *ingress, const char *name, bool *ret)

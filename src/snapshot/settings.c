@@ -1,10 +1,15 @@
 /* Defaults and ranges of the settings. */
 #include "snapshot/settings.h"
 
-#include <stddef.h>
-
 const struct snap_settings snap_settings_default = {
 #define SETTING(id, name, type, argument, text, value, low, high, help) .id = (value),
+#include "snapshot/settings.def"
+#undef SETTING
+};
+
+const struct snap_setting snap_setting_table[SNAP_SETTINGS_N] = {
+#define SETTING(id, name, type, argument, text, value, low, high, help)                            \
+    {name, SNAP_SETTING_##type, offsetof(struct snap_settings, id), low, high},
 #include "snapshot/settings.def"
 #undef SETTING
 };

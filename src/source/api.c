@@ -68,32 +68,9 @@ bool api_are_classes_hidden(const struct api *a)
     return a->feeds[API_INGRESS_CLASSES].is_forgone;
 }
 
-/* What an operator has written and nobody heeds should not go unnoticed. */
-static void config_map_tell(struct api *a)
-{
-    const struct config_map *map = (const struct config_map *)(const void *)store_get(
-        a->store, OBJECT_CONFIG_MAP, a->options.config_map_namespace, a->options.config_map);
-    struct buf keys;
-    buf_init(&keys, API_WHY_MAX);
-    for (uint32_t i = 0; map != NULL && i < map->data.n; i++) {
-        buf_addf(&keys, "%s%.*s", i == 0 ? "" : ",", STR_ARG(map->data.items[i].key));
-    }
-    uint64_t hash = hash_str(buf_str(&keys));
-    if (keys.n > 0 && hash != a->config_map_keys) {
-        log_line(LOG_WARN, "keys of the ConfigMap have no effect yet configmap=%.*s/%.*s keys=%.*s",
-                 STR_ARG(a->options.config_map_namespace), STR_ARG(a->options.config_map),
-                 STR_ARG(buf_str(&keys)));
-    }
-    a->config_map_keys = hash;
-    buf_fini(&keys);
-}
-
 static void on_batch(struct deferred *d)
 {
     struct api *a = container_of(d, struct api, batch);
-    if (a->options.config_map.n > 0) {
-        config_map_tell(a);
-    }
     if (a->options.on_batch != NULL && api_is_synced(a)) {
         a->options.on_batch(a->options.arg);
     }

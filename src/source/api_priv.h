@@ -127,7 +127,6 @@ struct api {
     struct node_reading node;
     struct deferred batch;
     struct timer away;
-    uint64_t config_map_keys; /* hash of those that were told last */
     bool is_away_told;
 };
 

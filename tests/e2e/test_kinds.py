@@ -109,7 +109,7 @@ def test_a_secret_is_followed_while_it_is_needed(cluster, namespace, served):
 
 
 def test_the_config_map_is_followed(cluster, namespace, rights, lintel):
-    """By its name and a Role for it; what a key would change has no effect yet, as the log says."""
+    """By its name and a Role for it; what it says applies at once, and what it cannot say is told."""
     cluster.api.apply(role("settings", ("", "configmaps", "get watch"), namespace=namespace),
                       role_binding("settings", ACCOUNT, namespace))
     binding = cluster.api.get("RoleBinding", "settings", namespace)
@@ -122,12 +122,18 @@ def test_the_config_map_is_followed(cluster, namespace, rights, lintel):
     assert count() == 0
     cluster.api.apply(plain("ConfigMap", "settings", namespace, data={"one": "1"}),
                       plain("ConfigMap", "other", namespace, data={"two": "2"}))
-    running.wait_log("no effect.*keys=one")
-    cluster.api.apply(plain("ConfigMap", "settings", namespace, data={"three": "3"}))
-    running.wait_log("no effect.*keys=three")
-    assert count() == 1 and "two" not in running.log()
+    running.wait_log(r"data\[one\].*UnknownSetting")
+    cluster.api.apply(plain("ConfigMap", "settings", namespace,
+                            data={"three": "3", "keep-alive": "31"}))
+    running.wait_log(r"data\[three\].*UnknownSetting")
+    assert count() == 1 and "data[two]" not in running.log()
+
+    def dumped():
+        return running.health("/debug/dump?output=json").body.decode().replace(" ", "")
+    cluster.wait(lambda: '"keep-alive":31000000' in dumped(), "the setting")
     cluster.api.delete("ConfigMap", "settings", namespace)
     cluster.wait(lambda: count() == 0, "its end")
+    cluster.wait(lambda: '"keep-alive":75000000' in dumped(), "the default")
 
 
 def test_a_namespace_takes_its_routes_along(cluster, namespace, served):

@@ -111,6 +111,17 @@ static inline void text_global(struct buf *b, const struct snap_global *g)
         text_str(b, g, l[i].table);
         buf_addf(b, "\n");
     }
+#define SETTING(id, name, type, argument, text, value, low, high, help)                            \
+    if (g->settings.id != snap_settings_default.id) {                                              \
+        buf_addf(b, "  " name " %llu\n", (unsigned long long)g->settings.id);                      \
+    }
+#include "snapshot/settings.def"
+#undef SETTING
+    const struct snap_prefix *trusted = snap_array_get(g, g->trusted);
+    for (uint32_t i = 0; i < g->trusted.n; i++) {
+        buf_addf(b, "  trusted %u.%u.../%u\n", trusted[i].address[0], trusted[i].address[1],
+                 trusted[i].bits);
+    }
     const struct snap_str *plain = snap_array_get(g, g->plain_paths);
     bool is_default = g->plain_paths.n == 1 &&
                       str_eq(snap_str_get(g, plain[0]), https_policy_default.plain_paths[0]);

@@ -13,7 +13,8 @@ from lib.manifests import endpoint_slice, ingress, ingress_class, rule, service
 PATHS = {"Ingress": "/apis/networking.k8s.io/v1/ingresses",
          "IngressClass": "/apis/networking.k8s.io/v1/ingressclasses",
          "Service": "/api/v1/services",
-         "EndpointSlice": "/apis/discovery.k8s.io/v1/endpointslices"}
+         "EndpointSlice": "/apis/discovery.k8s.io/v1/endpointslices",
+         "ConfigMap": "/api/v1/namespaces/default/configmaps"}
 
 
 class Cluster(Double):
@@ -118,6 +119,27 @@ def test_what_cannot_be_used_keeps_its_last_good_version(cluster, run, web):
     cluster.put(route("a", "b.test"))
     lintel.wait_answer(200, "/", "b.test")
     assert lintel.counter("lintel_diagnostics", reason="InvalidHost", severity="error") == 0
+
+
+def test_the_config_map_counts_and_is_told_about(cluster, run, web):
+    """What was given on the command line of run reaches the process that decides."""
+    def settings(**data):
+        cluster.put({"apiVersion": "v1", "kind": "ConfigMap", "data": {
+            key.replace("_", "-"): value for key, value in data.items()},
+                     "metadata": {"name": "settings", "namespace": "default"}})
+    secured = route("a", "a.test")
+    secured["spec"]["tls"] = [{"hosts": ["a.test"]}]
+    cluster.put(secured)
+    settings(http_redirect_code="307", hsts_max_age="x", use_port_in_redirects="true")
+    lintel = run("--configmap", "default/settings", "--use-port-in-redirects=false")
+    lintel.wait_answer(307, "/", "a.test")
+    assert lintel.counter("lintel_diagnostics", reason="InvalidSetting", severity="error") == 1
+    lintel.wait_log(r"data\[use-port-in-redirects\].*given on the command line")
+    settings(ssl_redirect="false")
+    lintel.wait_answer(200, "/", "a.test")
+    assert lintel.counter("lintel_diagnostics", reason="InvalidSetting", severity="error") == 0
+    cluster.remove("ConfigMap", "settings")
+    lintel.wait_answer(308, "/", "a.test")
 
 
 def test_nothing_is_published_before_everything_was_listed(cluster, run, web):

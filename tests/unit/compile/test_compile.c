@@ -614,6 +614,60 @@ static void a_host_that_is_too_large_harms_nobody_else(void **state)
     bench_fini(&b);
 }
 
+#define CONFIG(name, data)                                                                         \
+    "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: " name "}\ndata: {" data "}\n---\n"
+
+static const struct compile_options config_options = {
+    .controller = STR_INIT("lintel.dev/ingress-controller"),
+    .ingress_class = STR_INIT("lintel"),
+    .config_namespace = STR_INIT("default"),
+    .config_map = STR_INIT("settings"),
+};
+
+static uint64_t keep_alive_of(const struct bench *b)
+{
+    map_each(slot, &b->state.shards)
+    {
+        const struct snap_shard *shard = slot->value;
+        if (shard->kind == SNAP_GLOBAL) {
+            const void *global = shard;
+            return ((const struct snap_global *)global)->settings.keep_alive / USEC_PER_SEC;
+        }
+    }
+    return 0;
+}
+
+/* Only what depends on the change is made anew. */
+static void a_config_map_comes_and_goes(void **state)
+{
+    struct bench b;
+    (void)state;
+    bench_init(&b, &config_options);
+    put(&b, TOWN);
+    put(&b, INGRESS("plain", RULES RULE("plain.test", "/", "a")));
+    put(&b, INGRESS("safe", "  tls: [{}]\n" RULES RULE("safe.test", "/", "a")));
+    (void)run(&b);
+    assert_int_equal(keep_alive_of(&b), 75);
+    put(&b, CONFIG("settings", "keep-alive: \"30\""));
+    assert_int_equal(run(&b), 1);
+    assert_int_equal(keep_alive_of(&b), 30);
+    put(&b, CONFIG("other", "keep-alive: \"40\""));
+    assert_int_equal(run(&b), 0);
+    put(&b, CONFIG("settings", "keep-alive: \"30\", hsts-max-age: \"1\""));
+    assert_int_equal(run(&b), 3); /* the hosts with TLS, and nothing else */
+    put(&b, CONFIG("settings", "keep-alive: \"30\", hsts-max-age: \"1\", "
+                               "no-tls-redirect-locations: /a"));
+    assert_int_equal(run(&b), 1);
+    put(&b, CONFIG("settings", "keep-alive: never"));
+    assert_int_equal(run(&b), 4);
+    assert_int_equal(keep_alive_of(&b), 75);
+    assert_int_equal(reason_n(&b, DIAG_InvalidSetting), 1);
+    del(&b, OBJECT_CONFIG_MAP, "settings");
+    assert_int_equal(run(&b), 0);
+    assert_int_equal(diag_n(&b), 0);
+    bench_fini(&b);
+}
+
 /* In ingress-nginx' class a wildcard shares its TLS with the hosts below, and only these. */
 static void a_wildcard_takes_the_hosts_below_along(void **state)
 {
@@ -740,6 +794,30 @@ static enum err fail_through(struct bench *b, const char *yaml, const char *gone
     objects_fini(&objects);
     assert_true(run_err == E_OK || compile_is_dirty(b->compile));
     return run_err != E_OK ? run_err : e;
+}
+
+/* Each time the whole is as if nothing had happened. */
+static void memory_may_run_out_while_a_config_map_is_read(void **state)
+{
+    static const char map[] = CONFIG("settings", "keep-alive: \"30\", hsts: \"false\", bad: \"1\", "
+                                                 "no-tls-redirect-locations: \"/a,/b\"");
+    enum err e = E_NOMEM;
+    size_t n = 1;
+    (void)state;
+    for (; e != E_OK; n++) {
+        struct bench b;
+        bench_init(&b, &config_options);
+        put(&b, TOWN);
+        (void)run(&b);
+        e = fail_through(&b, map, NULL, n);
+        assert_true(e == E_OK || e == E_NOMEM);
+        put(&b, map);
+        (void)run(&b);
+        assert_int_equal(keep_alive_of(&b), 30);
+        assert_int_equal(reason_n(&b, DIAG_UnknownSetting), 1);
+        bench_fini(&b);
+    }
+    assert_true(n > 2);
 }
 
 static void memory_may_run_out_while_it_loads(void **state)
@@ -919,6 +997,8 @@ int main(void)
         cmocka_unit_test(a_class_says_why),
         cmocka_unit_test(a_redirect_is_as_long_as_the_limit_allows),
         cmocka_unit_test(a_host_that_is_too_large_harms_nobody_else),
+        cmocka_unit_test(a_config_map_comes_and_goes),
+        cmocka_unit_test(memory_may_run_out_while_a_config_map_is_read),
         cmocka_unit_test(a_wildcard_takes_the_hosts_below_along),
         cmocka_unit_test(the_receiver_may_fail_at_any_shard),
         cmocka_unit_test(memory_may_run_out_while_it_loads),

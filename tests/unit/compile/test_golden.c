@@ -22,6 +22,7 @@ struct golden {
     char dir[PATH_BYTES];
     struct compile_options options;
     char options_text[PATH_BYTES];
+    struct str given; /* an option of the command line; empty: none */
     bool are_classes_hidden;
 };
 
@@ -85,6 +86,12 @@ static void objects_load(struct objects *objects, const char *dir)
     assert_int_equal(objects->diag_n, 0); /* the manifests themselves are sound */
 }
 
+static bool is_given(const void *arg, struct str name)
+{
+    const struct golden *g = arg;
+    return str_eq(name, g->given);
+}
+
 /* False when it is none of these. */
 static bool https_option(struct https_policy *policy, struct str word, struct str value)
 {
@@ -136,6 +143,8 @@ static void options_load(struct golden *g)
         .ingress_class = STR("lintel"),
         .default_namespace = STR_EMPTY,
         .default_service = STR_EMPTY,
+        .config_namespace = STR_EMPTY,
+        .config_map = STR_EMPTY,
         .https = https_policy_default,
     };
     g->options_text[0] = '\0';
@@ -162,6 +171,12 @@ static void options_load(struct golden *g)
         } else if (str_eq(word, STR("default-backend-service"))) {
             assert_true(
                 str_cut(value, '/', &g->options.default_namespace, &g->options.default_service));
+        } else if (str_eq(word, STR("configmap"))) {
+            assert_true(str_cut(value, '/', &g->options.config_namespace, &g->options.config_map));
+        } else if (str_eq(word, STR("given"))) {
+            g->given = value;
+            g->options.is_given = is_given;
+            g->options.given_arg = g;
         } else if (https_option(&g->options.https, word, value)) {
             g->options.has_https = true;
         } else {
