@@ -109,7 +109,9 @@ static void exchange_answer_with(struct exchange *x, enum reason why, uint16_t s
     http_answer_make(&answer, why, status, accept, location,
                      (int64_t)(clock_wall() / USEC_PER_SEC));
     answer.response.is_last = x->proxy->is_draining;
-    exchange_filter_response(x, &answer.response);
+    if (exchange_has_filters(x)) {
+        exchange_filter_response(x, &answer.response);
+    }
     x->reason = why;
     x->status = answer.response.status;
     x->has_responded = true;
@@ -279,7 +281,9 @@ static void upstream_on_response(struct http_stream *s, const struct http_respon
     out.fields = p->fields;
     out.field_n = forward_response_fields(r, p->fields);
     out.is_last = p->is_draining;
-    exchange_filter_response(x, &out);
+    if (exchange_has_filters(x)) {
+        exchange_filter_response(x, &out);
+    }
     x->header = clock_monotonic() - x->upstream_began;
     if (s->connected > x->upstream_began) {
         x->connect = s->connected - x->upstream_began;
@@ -598,7 +602,7 @@ static void proxy_on_request(struct http_handler *h, struct http_stream *s,
         refuse_body(x);
         return;
     }
-    if (!exchange_match(x) || !exchange_filter(x)) {
+    if (!exchange_match(x) || (exchange_has_filters(x) && !exchange_filter(x))) {
         return;
     }
     if (x->is_refused_plain) { /* a redirect would have led to where it can be served */

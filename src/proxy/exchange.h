@@ -52,11 +52,16 @@ enum { HEAD_ROOM = HEAD_FIELDS_MAX + FORWARD_ADDED_MAX + FILTER_FIELDS_MAX };
 
 /* NULL as long as there is no configuration. */
 const struct snap_global *global_of(const struct proxy *p);
-/* Asks the filters of the route that x has. scratch: FILTER_SCRATCH_BYTES. */
+/* Most routes have none: this look is all that they pay. */
+static inline bool exchange_has_filters(const struct exchange *x)
+{
+    return x->match.route != NULL && x->match.route->filters.n > 0;
+}
+/* Asks the filters of the route, of which there are some. scratch: FILTER_SCRATCH_BYTES. */
 enum filter_verdict exchange_filter_request(const struct exchange *x, char *scratch,
                                             struct filter_answer *ret);
-/* Makes response what the filters of the route, if there is one, want it to be; its fields move to
- * proxy.fields. */
+/* Makes response what the filters of the route, of which there are some, want it to be; its fields
+ * move to proxy.fields. */
 void exchange_filter_response(const struct exchange *x, struct http_response *response);
 
 /* The id that goes upstream and into the log. */

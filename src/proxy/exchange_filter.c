@@ -1,5 +1,5 @@
 /* An exchange as filters see it: the request once its route is known, and each response head on its
- * way to the client, whoever made it. Routes without filters, which most are, cost a look. */
+ * way to the client, whoever made it. */
 #include "base/mem.h"
 #include "proxy/exchange.h"
 
@@ -18,9 +18,6 @@ static struct filter_request request_of(const struct exchange *x, char *scratch)
 enum filter_verdict exchange_filter_request(const struct exchange *x, char *scratch,
                                             struct filter_answer *ret)
 {
-    if (x->match.route->filters.n == 0) {
-        return FILTER_PASS;
-    }
     struct filter_request request = request_of(x, scratch);
     return filter_run(x->match.host, x->match.route, &request, ret);
 }
@@ -28,9 +25,6 @@ enum filter_verdict exchange_filter_request(const struct exchange *x, char *scra
 void exchange_filter_response(const struct exchange *x, struct http_response *response)
 {
     struct field *fields = x->proxy->fields;
-    if (x->match.route == NULL || x->match.route->filters.n == 0) {
-        return;
-    }
     if (response->fields != fields) {
         mem_copy(fields, response->fields, response->field_n * sizeof(*fields));
     }
