@@ -15,13 +15,15 @@ struct admission {
     struct admission_handler handler;
     struct http1_server server;
     struct http1_listener listener;
+    struct tls_shared shared;
     struct tls_server tls;
     struct certificates certificates;
 };
 
 static enum err open_parts(struct admission *a, struct loop *loop, int fd)
 {
-    TRY(tls_server_init(&a->tls));
+    TRY(tls_shared_init(&a->shared));
+    tls_server_init(&a->tls, &a->shared);
     TRY(certificates_open(&a->certificates, loop, &a->options.certificates, &a->tls));
     TRY(http1_context_init(&a->context, loop, &a->settings, &a->budget));
     http1_server_init(&a->server, &a->context, &a->handler.http, &a->stats);
@@ -66,6 +68,7 @@ void admission_close(struct admission *a)
     }
     certificates_close(&a->certificates);
     tls_server_fini(&a->tls);
+    tls_shared_fini(&a->shared);
     mem_free(a);
 }
 

@@ -142,7 +142,7 @@ static enum err conn_new(struct tls_server *s, struct site_conn **ret)
     if (c == NULL) {
         return E_NOMEM;
     }
-    c->conn.shared = &s->shared;
+    c->conn.shared = s->shared;
     c->conn.side = &server_side;
     c->server = s;
     c->is_shaking = true;
@@ -167,16 +167,14 @@ static enum err server_open(struct transport_opener *o, struct transport *t, str
     return E_OK;
 }
 
-enum err tls_server_init(struct tls_server *s)
+void tls_server_init(struct tls_server *s, struct tls_shared *shared)
 {
-    *s = (struct tls_server){.opener = {.open = server_open}};
+    *s = (struct tls_server){.opener = {.open = server_open}, .shared = shared};
     list_init(&s->waiting);
-    return tls_shared_init(&s->shared);
 }
 
 void tls_server_fini(struct tls_server *s)
 {
     loop_undefer(&s->work);
-    tls_shared_fini(&s->shared);
     *s = (struct tls_server){0};
 }

@@ -12,8 +12,8 @@
 struct tls_server {
     struct transport_opener opener; /* first: give it to http1_server.opener and the like */
     struct tls_context *context;    /* borrowed; may change; NULL: connections are refused */
-    struct tls_shared shared;
-    struct stats_page *stats; /* or NULL */
+    struct tls_shared *shared;      /* borrowed */
+    struct stats_page *stats;       /* or NULL */
     struct loop *loop;
     struct list waiting; /* for their turn */
     struct deferred work;
@@ -24,7 +24,7 @@ struct tls_server {
 };
 
 /* open() of the opener: E_NOTFOUND (there is no context), E_LIMIT (TLS_HANDSHAKES_MAX), E_NOMEM,
- * E_SYS. Errors: E_NOMEM. */
-enum err tls_server_init(struct tls_server *s);
+ * E_SYS. Borrows shared for its life, which is that of all connections of the loop. */
+void tls_server_init(struct tls_server *s, struct tls_shared *shared);
 /* After the last connection. */
 void tls_server_fini(struct tls_server *s);

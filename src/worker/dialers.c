@@ -1,5 +1,5 @@
 /* Protocols to dialers. Those here are shared and live as long as the worker, so that giving one
- * back needs nothing. */
+ * back needs nothing; those of TLS have a life of their own. */
 #include "worker/dialers.h"
 
 static enum err refuse(struct http_dialer *d, const struct ip *ip, uint16_t port,
@@ -17,30 +17,49 @@ static enum err refuse(struct http_dialer *d, const struct ip *ip, uint16_t port
 static struct http_dialer *dialers_take(struct upstream_dialers *base, const struct snap_service *s)
 {
     struct dialers *d = container_of(base, struct dialers, upstream);
-    if (s->is_tls != 0) { /* never in the clear */
-        return &d->refusing;
+    if (s->is_tls != 0) {
+        return upstream_tls_take(&d->tls, s);
     }
     switch ((enum snap_protocol)s->protocol) {
     case SNAP_HTTP1:
         return &d->http1.dialer;
+    case SNAP_TCP:
+        return &d->tcp[s->proxy_protocol].dialer; /* the verifier has looked at it */
     case SNAP_HTTP2:
-    case SNAP_TCP: /* carries no requests */
         break;
     }
     return &d->refusing;
 }
 
-static void dialers_give(struct upstream_dialers *base, struct http_dialer *dialer)
+static bool is_shared(const struct dialers *d, const struct http_dialer *dialer)
 {
-    (void)base;
-    (void)dialer;
+    const char *p = (const char *)dialer, *all = (const char *)d;
+    return p >= all && p < all + sizeof(*d);
 }
 
-void dialers_init(struct dialers *d, struct http1_context *http1, struct stats_page *stats)
+static void dialers_give(struct upstream_dialers *base, struct http_dialer *dialer)
+{
+    struct dialers *d = container_of(base, struct dialers, upstream);
+    if (!is_shared(d, dialer)) {
+        upstream_tls_give(&d->tls, dialer);
+    }
+}
+
+void dialers_init(struct dialers *d, const struct dialers_parts *parts)
 {
     *d = (struct dialers){
         .upstream = {dialers_take, dialers_give},
         .refusing = {refuse           },
     };
-    http1_dialer_init(&d->http1, http1, stats);
+    http1_dialer_init(&d->http1, parts->http1, parts->stats);
+    for (uint8_t i = 0; i < PROXY_PROTOCOLS_N; i++) {
+        tcp_dialer_init(&d->tcp[i], parts->tcp, i);
+    }
+    upstream_tls_init(&d->tls, parts->http1, parts->tls, parts->routes, parts->secrets,
+                      parts->stats);
+}
+
+void dialers_fini(struct dialers *d)
+{
+    upstream_tls_fini(&d->tls);
 }

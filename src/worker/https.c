@@ -107,7 +107,7 @@ enum err https_init(struct https *h, const struct https_parts *parts)
                                   .sessions = h->sessions,
                                   .settings = parts->settings,
                                   .stats = parts->stats};
-    TRY(tls_server_init(&h->tls));
+    tls_server_init(&h->tls, parts->shared);
     h->tls.stats = parts->stats;
     h->heir = (struct http1_heir){.is_chosen = on_is_chosen, .take = on_take};
     h->server.opener = &h->tls.opener;

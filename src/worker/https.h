@@ -27,6 +27,7 @@ struct https_parts {
     const struct snapshot *routes, *secrets;
     const struct snap_settings *settings; /* as of now */
     struct stats_page *stats;
+    struct tls_shared *shared;
     struct http1_context *http1;
     struct http_handler *handler;
     struct http2_server *server2;

@@ -38,6 +38,7 @@ struct worker {
     struct http2_context http2;
     struct http2_server server2;
     struct http1_heir heir; /* server hands connections over to server2 */
+    struct tls_shared tls_shared;
     struct https https;
     struct tcp_context tcp;
     struct tcp_server tunnels;
@@ -213,6 +214,7 @@ static enum err https_open(struct worker *w)
         .secrets = &w->secrets,
         .settings = &w->settings,
         .stats = w->stats,
+        .shared = &w->tls_shared,
         .http1 = &w->http1,
         .handler = &w->proxy.handler,
         .server2 = &w->server2,
@@ -231,6 +233,19 @@ static uint16_t port_of(const struct heritage *h, struct str listener)
     return 0;
 }
 
+static void dialers_open(struct worker *w)
+{
+    const struct dialers_parts parts = {
+        .http1 = &w->http1,
+        .tcp = &w->tcp,
+        .tls = &w->tls_shared,
+        .routes = &w->snapshot,
+        .secrets = &w->secrets,
+        .stats = w->stats,
+    };
+    dialers_init(&w->dialers, &parts);
+}
+
 static enum err worker_init(struct worker *w)
 {
     const struct heritage *h = &w->heritage;
@@ -242,7 +257,9 @@ static enum err worker_init(struct worker *w)
     TRY(access_log_init(&w->log, h->log_fd, (enum access_log_format)h->log_format));
     settings_take(w, &snap_settings_default);
     TRY(http1_context_init(&w->http1, w->loop, &w->settings, &w->budget));
-    dialers_init(&w->dialers, &w->http1, w->stats);
+    TRY(tcp_context_init(&w->tcp, w->loop, &w->settings, &w->budget, w->stats));
+    TRY(tls_shared_init(&w->tls_shared));
+    dialers_open(w);
     TRY(stats_endpoint_table_new(stats_endpoint_region(w->area, h->index), &w->endpoints));
     TRY(upstream_set_new(&w->snapshot, &w->dialers.upstream, &w->settings, w->stats, w->endpoints,
                          h->index, &w->upstreams));
@@ -265,7 +282,6 @@ static enum err worker_init(struct worker *w)
     w->heir.take = on_http2;
     w->server.heir = &w->heir;
     TRY(https_open(w));
-    TRY(tcp_context_init(&w->tcp, w->loop, &w->settings, &w->budget, w->stats));
     tcp_server_init(&w->tunnels, &w->tcp, &w->proxy.handler);
     prelude_init(&w->prelude, w->loop, &w->snapshot, &w->settings, w->stats, &w->tunnels);
     for (uint32_t i = 0; i < h->listener_n; i++) {
@@ -294,6 +310,8 @@ static void worker_fini(struct worker *w)
     stats_endpoint_table_free(w->endpoints);
     series_table_free(w->series);
     https_fini(&w->https);
+    dialers_fini(&w->dialers);
+    tls_shared_fini(&w->tls_shared);
     http1_context_fini(&w->http1);
     http2_context_fini(&w->http2);
     tcp_context_fini(&w->tcp);

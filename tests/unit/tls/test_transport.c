@@ -29,6 +29,7 @@ struct world {
     struct buf ca, chain, key;
     struct tls_certificate *certificate;
     struct tls_context *context;
+    struct tls_shared shared;
     struct tls_server server;
     struct transport transport;
     uint32_t events; /* since they were last looked at */
@@ -71,7 +72,8 @@ static int setup(void **state)
     assert_int_equal(tls_certificate_make(&make, &w->ca, &w->chain, &w->key), E_OK);
     assert_int_equal(
         tls_certificate_parse(buf_str(&w->chain), buf_str(&w->key), &fault, &w->certificate), E_OK);
-    assert_int_equal(tls_server_init(&w->server), E_OK);
+    assert_int_equal(tls_shared_init(&w->shared), E_OK);
+    tls_server_init(&w->server, &w->shared);
     context_make(w, TLS_ALPN_HTTP1, false);
     w->client_context = SSL_CTX_new(TLS_client_method());
     BIO *bio = BIO_new_mem_buf(w->ca.p, (int)w->ca.n);
@@ -110,6 +112,7 @@ static int teardown(void **state)
     disconnect(w);
     SSL_CTX_free(w->client_context);
     tls_server_fini(&w->server);
+    tls_shared_fini(&w->shared);
     tls_context_free(w->context);
     tls_certificate_free(w->certificate);
     buf_fini(&w->ca);

@@ -15,6 +15,9 @@ struct world {
     struct snap_settings settings;
     struct http_budget budget;
     struct http1_context http1;
+    struct tcp_context tcp;
+    struct tls_shared tls;
+    struct snapshot routes, secrets;
     struct stats_page *stats;
     struct dialers dialers;
 };
@@ -26,11 +29,26 @@ static void world_init(struct world *w)
     memset(w->stats, 0, sizeof(*w->stats));
     assert_int_equal(loop_new(&w->loop), E_OK);
     assert_int_equal(http1_context_init(&w->http1, w->loop, &w->settings, &w->budget), E_OK);
-    dialers_init(&w->dialers, &w->http1, w->stats);
+    assert_int_equal(tcp_context_init(&w->tcp, w->loop, &w->settings, &w->budget, w->stats), E_OK);
+    assert_int_equal(tls_shared_init(&w->tls), E_OK);
+    snapshot_init(&w->routes);
+    snapshot_init(&w->secrets);
+    const struct dialers_parts parts = {.http1 = &w->http1,
+                                        .tcp = &w->tcp,
+                                        .tls = &w->tls,
+                                        .routes = &w->routes,
+                                        .secrets = &w->secrets,
+                                        .stats = w->stats};
+    dialers_init(&w->dialers, &parts);
 }
 
 static void world_fini(struct world *w)
 {
+    dialers_fini(&w->dialers);
+    snapshot_fini(&w->routes);
+    snapshot_fini(&w->secrets);
+    tls_shared_fini(&w->tls);
+    tcp_context_fini(&w->tcp);
     http1_context_fini(&w->http1);
     loop_free(w->loop);
     free(w->stats);
@@ -54,6 +72,12 @@ static void test_by_protocol(void **state)
     assert_ptr_equal(first, &w.dialers.http1.dialer);
     w.dialers.upstream.give(&w.dialers.upstream, first);
     assert_ptr_equal(take(&w, &http1), first);
+    for (uint8_t i = 0; i < PROXY_PROTOCOLS_N; i++) {
+        struct snap_service tcp = {.protocol = SNAP_TCP, .proxy_protocol = i};
+        assert_ptr_equal(take(&w, &tcp), &w.dialers.tcp[i].dialer);
+        assert_int_equal(w.dialers.tcp[i].proxy_protocol, i);
+        w.dialers.upstream.give(&w.dialers.upstream, take(&w, &tcp));
+    }
     world_fini(&w);
 }
 
@@ -62,8 +86,7 @@ static void test_refused(void **state)
 {
     (void)state;
     static const struct snap_service services[] = {
-        {.protocol = SNAP_TCP},
-        { .protocol = SNAP_HTTP1,         .is_tls = 1},
+        {.protocol = SNAP_HTTP2},
     };
     struct world w;
     struct http_conn *conn = NULL;
