@@ -3,8 +3,6 @@ with which reason, that the counter moved, and that the next normal request is f
 
 Times are tested from below exactly (nothing is cut early) and from above by patience only."""
 import contextlib
-import os
-import re
 import socket
 import threading
 import time
@@ -16,9 +14,10 @@ from lib.backend import echo
 from lib.client import Client, Closed, chunked, request_bytes
 from lib.crowd import Crowd, connect, read_to_end
 from lib.h2 import H2
-from lib.lintel import ROOT, command
+from lib.lintel import command
 from lib.manifests import app, ingress, ingress_class, rule, tls_secret
 from lib.manifests import tls as tls_entry
+from lib.settings import SETTINGS, covers, settings_covered
 from lib.tls import TlsClient
 from lib.wait import always, eventually
 
@@ -26,19 +25,6 @@ SHORT = 0.4             # a timeout under test, in seconds
 SHORT_TEXT = "400ms"
 SLACK = 0.02            # the loop's clock ticks in milliseconds and is read once per tick
 LONG = 16 << 20         # bytes that no socket buffer holds
-
-SETTINGS = re.findall(r'^SETTING\(\w+, "([\w-]+)", (\w+), "[^"]*", "([^"]*)"',
-                      open(os.path.join(ROOT, "src/snapshot/settings.def"),
-                           encoding="utf-8").read(), re.MULTILINE)
-covered = {}
-
-
-def covers(*options):
-    def note(test):
-        for option in options:
-            covered.setdefault(option, []).append(test.__name__)
-        return test
-    return note
 
 
 def serve(stage, *arguments, script=echo, **options):
@@ -660,7 +646,8 @@ def serve_tls(stage, *arguments, **options):
     lintel = stage.run(ingress_class(), tls_secret("a", root.issue("a.test")),
                        ingress("a", rule("a.test", ("/", "Prefix", "app:80")),
                                tls=[tls_entry("a", "a.test")]),
-                       app("app", backend.port), arguments=arguments, **options)
+                       app("app", backend.port), 
+                       arguments=["--ssl-redirect=false", *arguments], **options)
     return lintel, root
 
 
@@ -814,7 +801,7 @@ def test_the_list_of_addresses(stage, is_full):
 def test_every_setting_has_a_test():
     names = [name for name, _, _ in SETTINGS]
     assert len(names) == len(set(names)) >= 16
-    assert set(names) - set(covered) == set()
+    assert set(names) - settings_covered() == set()
 
 
 BEYOND = {"DURATION": ["0s", "0.5ms", "86401s", "-1s", "1x"], "SIZE": ["-1", "16e", "1x"],

@@ -31,7 +31,7 @@ def limit(lintel, name):
     return lintel.counter("lintel_limits_total", limit=name)
 
 
-DESCRIPTORS = 80 # of each process
+DESCRIPTORS = 84 # of each process
 
 
 class Exhausted:

@@ -16,6 +16,7 @@ from lib.manifests import app, ingress, ingress_class, rule
 from lib.proxies import (LOCAL, PROXY, SIGNATURE, TCP4, TYPE_ALPN, TYPE_AUTHORITY, TYPE_NOOP,
                          TYPE_SSL, UDP4, UNIX, UNSPEC, HaproxyReader, HaproxySender, NginxReader,
                          NginxSender, extra, v1, v2, v2_raw, with_checksum)
+from lib.settings import covers
 from lib.wait import eventually
 
 REQUEST = request_bytes(host="a.test")
@@ -190,6 +191,7 @@ def test_not_from_anybody(stage):
     assert sum(headers(lintel, r) for r in ("taken", "local", "invalid", "too_long", "cut")) == 0
 
 
+@covers("use-proxy-protocol")
 def test_off_by_default(stage):
     backend = stage.backend()
     lintel = stage.run(ingress_class(), ingress("a", rule("a.test", ("/", "Prefix", "app:80"))),
@@ -202,6 +204,7 @@ def test_off_by_default(stage):
 
 # ---- slow ones, many ones ----
 
+@covers("proxy-protocol-header-timeout")
 def test_slow_headers_end(stage):
     """The time is for the whole header; silence is not told in the log."""
     lintel = serve(stage, "--proxy-protocol-header-timeout", "600ms")

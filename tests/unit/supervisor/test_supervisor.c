@@ -108,7 +108,12 @@ static void double_send(int control, const struct packet *p)
             _exit(97);
         }
     }
-    if (control_send(control, &m, fd) != E_OK) {
+    enum err e;
+    while ((e = control_send(control, &m, fd)) == E_AGAIN) { /* the supervisor is behind */
+        struct pollfd room = {.fd = control, .events = POLLOUT};
+        poll(&room, 1, PATIENCE_MS);
+    }
+    if (e != E_OK) {
         _exit(96);
     }
     close(fd);
@@ -124,6 +129,18 @@ static void double_fork(int test)
     say(test, FORKED, 0, 0, (uint64_t)pid);
 }
 
+/* The supervisor writes it down once it has made the process, which may ask before. */
+static bool is_announced(const stats_value *pid)
+{
+    for (int ms = 0; ms < PATIENCE_MS; ms++) {
+        if (stats_get(pid) == (uint64_t)getpid()) {
+            return true;
+        }
+        usleep(1000);
+    }
+    return false;
+}
+
 static void double_answer(const struct heritage *h, int test)
 {
     struct stats_area *stats;
@@ -135,7 +152,7 @@ static void double_answer(const struct heritage *h, int test)
     }
     bool is_worker = h->role == HERITAGE_WORKER;
     struct stats_page *page = &stats->workers[h->index];
-    if (stats_get(is_worker ? &page->pid : &stats->controller_pid) != (uint64_t)getpid()) {
+    if (!is_announced(is_worker ? &page->pid : &stats->controller_pid)) {
         _exit(90);
     }
     struct packet p = {
