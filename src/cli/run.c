@@ -80,6 +80,8 @@ struct compile_options command_compile_options(const struct cli_args *a)
     (void)str_cut(cli_text(a, CLI_OPT_default_ssl_certificate), '/',
                   &o.default_certificate_namespace,
                   &o.default_certificate); /* was checked, or both are empty */
+    (void)str_cut(cli_text(a, CLI_OPT_ssl_session_ticket_secret), '/', &o.ticket_secret_namespace,
+                  &o.ticket_secret); /* was checked, or both are empty */
     o.ssl_ciphers = cli_text(a, CLI_OPT_ssl_ciphers);
     o.ssl_groups = cli_text(a, CLI_OPT_ssl_ecdh_curve);
     o.ssl_min_version = tls_versions[cli_number(a, CLI_OPT_ssl_protocols)].low;

@@ -157,6 +157,11 @@ static enum err any_tls_start(struct compile *c)
         TRY(secret_use(c, o->default_certificate_namespace, o->default_certificate,
                        &c->default_certificate));
     }
+    c->ticket_keys =
+        (struct secret_use){.role = SECRET_TICKETS, .annotation = "ssl-session-ticket-secret"};
+    if (o->ticket_secret.n > 0) {
+        TRY(secret_use(c, o->ticket_secret_namespace, o->ticket_secret, &c->ticket_keys));
+    }
     c->any_tls = tls;
     node_mark(&c->dirty_tls, &tls->node);
     return E_OK;

@@ -53,7 +53,9 @@ struct compile_options {
     struct str default_namespace, default_service; /* --default-backend-service; empty = none; its
                                                       first port is used */
     struct str default_certificate_namespace,
-        default_certificate;       /* --default-ssl-certificate; empty = none */
+        default_certificate; /* --default-ssl-certificate; empty = none */
+    struct str ticket_secret_namespace,
+        ticket_secret;             /* --ssl-session-ticket-secret; empty = none */
     struct str own_chain, own_key; /* PEM, made by us: for names that nobody has a certificate for;
                                       empty = none */
     struct str node_name; /* where we run: its Node in the store tells our zone; empty = unknown,

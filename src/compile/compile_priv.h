@@ -94,7 +94,7 @@ struct ingress_node { /* key: namespace, name */
     uint32_t link_n, use_n, secret_n, name_n;
 };
 
-enum secret_role { SECRET_CERTIFICATE, SECRET_AUTHORITY, SECRET_ROLES_N };
+enum secret_role { SECRET_CERTIFICATE, SECRET_AUTHORITY, SECRET_TICKETS, SECRET_ROLES_N };
 
 /* What is in service of a Secret as a certificate. */
 struct certificate {
@@ -112,6 +112,7 @@ struct secret_node { /* key: namespace, name; its product is the certificate */
     struct certificate *certificate; /* NULL: none that can be used */
     struct key_node *key;            /* of that certificate */
     struct product authority;        /* bytes > 0: there is one that can be used */
+    struct product tickets;          /* the same */
     bool is_time_told;               /* a finding says that it ends, has ended, or is too early */
     bool is_over;                    /* the one in service had ended when it was looked at last */
 };
@@ -124,7 +125,7 @@ struct key_node { /* key: the name of a private key */
 /* Where an Ingress, or an option, names a Secret. */
 struct secret_use {
     struct list in_secret;
-    const struct ingress_node *ingress; /* NULL: --default-ssl-certificate */
+    const struct ingress_node *ingress; /* NULL: an option */
     struct secret_node *secret;
     enum secret_role role;
     uint32_t entry;         /* spec.tls[entry]; SECRET_BY_ANNOTATION */
@@ -250,6 +251,7 @@ struct compile {
     struct host_node *any_host;            /* key "" */
     struct tls_node *any_tls;              /* key "" */
     struct secret_use default_certificate; /* of options.default_certificate */
+    struct secret_use ticket_keys;         /* of options.ticket_secret */
     struct product own_certificate;        /* options.own_chain */
     int64_t now_s;                         /* seconds since 1970; 0: nobody knows */
     struct store_listener listener;
@@ -386,6 +388,20 @@ bool certificate_covers(const struct certificate *certificate, struct str host);
 bool secret_is_time_due(const struct compile *c, const struct secret_node *secret);
 /* The source has not answered yet, or there may be one still to come. */
 bool secret_is_pending(const struct compile *c, const struct secret_node *secret);
+/* Everybody who uses it in that role gets what stands in c->what. */
+void secret_tell_users(struct compile *c, struct diag_batch *batch,
+                       const struct secret_node *secret, enum secret_role role,
+                       const struct finding *f);
+/* The Secret is not there; false: nobody knows yet, and nobody is told. */
+bool secret_tell_missing(struct compile *c, struct diag_batch *batch,
+                         const struct secret_node *secret, enum secret_role role,
+                         const struct finding *f);
+
+/* ---- tickets.c ---- */
+
+/* What of it are keys of tickets; object: NULL: it is not there. Errors: E_NOMEM, those of emit. */
+enum err tickets_compile(struct compile *c, struct diag_batch *batch, struct secret_node *secret,
+                         const struct secret *object);
 
 /* ---- tls_host.c, tls_links.c ---- */
 

@@ -26,8 +26,8 @@ static const char unserved[] = "hosts that it is named for get the default certi
 static const char kept[] = "the certificate that was there before stays in service";
 static const char denied[] = "without it every request to the hosts is answered with 403";
 
-static const struct finding secret_missing = {DIAG_ERROR, DIAG_SecretNotFound, unserved,
-                                              "create the Secret or correct the name"};
+static const struct finding certificate_missing = {DIAG_ERROR, DIAG_SecretNotFound, unserved,
+                                                   "create the Secret or correct the name"};
 static const struct finding authority_missing = {DIAG_ERROR, DIAG_SecretNotFound, denied,
                                                  "create the Secret or correct the name"};
 
@@ -43,8 +43,7 @@ static void use_field(struct compile *c, const struct secret_use *use)
     }
 }
 
-/* Everybody who uses it in that role gets what stands in c->what. */
-static void tell_users(struct compile *c, struct diag_batch *batch,
+void secret_tell_users(struct compile *c, struct diag_batch *batch,
                        const struct secret_node *secret, enum secret_role role,
                        const struct finding *f)
 {
@@ -63,13 +62,17 @@ static void tell_users(struct compile *c, struct diag_batch *batch,
     }
 }
 
-static void tell_missing(struct compile *c, struct diag_batch *batch,
-                         const struct secret_node *secret, enum secret_role role)
+bool secret_tell_missing(struct compile *c, struct diag_batch *batch,
+                         const struct secret_node *secret, enum secret_role role,
+                         const struct finding *f)
 {
+    if (secret_is_pending(c, secret)) {
+        return false;
+    }
     buf_addf(what_begin(c), "there is no Secret %.*s/%.*s", STR_ARG(secret->node.key.part[0]),
              STR_ARG(secret->node.key.part[1]));
-    tell_users(c, batch, secret, role,
-               role == SECRET_CERTIFICATE ? &secret_missing : &authority_missing);
+    secret_tell_users(c, batch, secret, role, f);
+    return true;
 }
 
 /* The Secret itself, and everybody who uses it in that role. */
@@ -87,7 +90,7 @@ static void tell_fault(struct compile *c, struct diag_batch *batch,
     buf_addf(what_begin(c), "%s", text->what);
     finding_add(c, batch, object, object->line, &own);
     buf_addf(what_begin(c), "names Secret %.*s, which %s", STR_ARG(object->name), text->what);
-    tell_users(c, batch, secret, role, &users);
+    secret_tell_users(c, batch, secret, role, &users);
 }
 
 /* ---- private keys ---- */
@@ -381,11 +384,9 @@ static enum err certificate_compile(struct compile *c, struct diag_batch *batch,
     struct tls_certificate *from;
     secret->is_time_told = false;
     if (object == NULL) {
-        if (secret_is_pending(c, secret)) {
-            return E_OK;
-        }
-        tell_missing(c, batch, secret, SECRET_CERTIFICATE);
-        return certificate_drop(c, secret);
+        return secret_tell_missing(c, batch, secret, SECRET_CERTIFICATE, &certificate_missing)
+                   ? certificate_drop(c, secret)
+                   : E_OK;
     }
     enum err e = tls_certificate_parse(item_get(object, STR("tls.crt")),
                                        item_get(object, STR("tls.key")), &fault, &from);
@@ -464,11 +465,9 @@ static enum err authority_compile(struct compile *c, struct diag_batch *batch,
 {
     enum tls_fault fault = TLS_FAULT_NONE;
     if (object == NULL) {
-        if (secret_is_pending(c, secret)) {
-            return E_OK;
-        }
-        tell_missing(c, batch, secret, SECRET_AUTHORITY);
-        return authority_drop(c, secret);
+        return secret_tell_missing(c, batch, secret, SECRET_AUTHORITY, &authority_missing)
+                   ? authority_drop(c, secret)
+                   : E_OK;
     }
     enum err e = authority_write(c, secret, object, &fault);
     if (e != E_PROTO) {
@@ -522,6 +521,7 @@ static enum err roles_compile(struct compile *c, struct diag_batch *batch,
                                                : certificate_drop(c, secret));
     TRY(secret->role_n[SECRET_AUTHORITY] > 0 ? authority_compile(c, batch, secret, object)
                                              : authority_drop(c, secret));
+    TRY(tickets_compile(c, batch, secret, object));
     return batch->err;
 }
 

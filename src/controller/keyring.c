@@ -5,6 +5,8 @@
 #include "base/mem.h"
 #include "snapshot/write.h"
 
+#include <string.h>
+
 #define WIPE_PERIOD (10 * USEC_PER_SEC)
 
 struct retired {
@@ -54,8 +56,49 @@ static enum err retired_add(struct keyring *k, const struct snap_shard *shard)
     return E_OK;
 }
 
+/* ---- tickets ---- */
+
+static enum err tickets_add(struct keyring *k)
+{
+    struct buf b;
+    if (k->tickets.n == 0) {
+        return E_OK;
+    }
+    buf_init(&b, SNAPSHOT_SHARD_BYTES_MAX);
+    enum err e = ticket_keys_emit(&b, k->tickets.keys, k->tickets.n);
+    e = e == E_OK ? publish_add(k->publish, snap_at(&b, 0, const struct snap_shard)) : e;
+    buf_wipe(&b);
+    return e;
+}
+
+/* True when there are new ones to be committed. */
+static bool tickets_are_due(struct keyring *k)
+{
+    bool is_new = false;
+    if (k->has_tickets || tickets_renew(&k->tickets, loop_now(k->loop), &is_new) != E_OK ||
+        !is_new) {
+        return false;
+    }
+    if (tickets_add(k) != E_OK) {
+        k->tickets.made_at = 0; /* with the next tick of the timer */
+        return false;
+    }
+    return true;
+}
+
+/* Those of a Secret come, change, or leave the place to ours. */
+static enum err tickets_take(struct keyring *k, const struct snap_shard *shard)
+{
+    TRY(shard->is_deleted ? tickets_add(k) : publish_add(k->publish, shard));
+    k->has_tickets = !shard->is_deleted;
+    return E_OK;
+}
+
 enum err keyring_add(struct keyring *k, const struct snap_shard *shard)
 {
+    if (shard->kind == SNAP_TICKETS) {
+        return tickets_take(k, shard);
+    }
     retired_cancel(k, shard);
     return shard->is_deleted ? retired_add(k, shard) : publish_add(k->publish, shard);
 }
@@ -78,7 +121,7 @@ static enum err take_away(struct keyring *k, const struct retired *r)
 static void on_timer(struct timer *t)
 {
     struct keyring *k = container_of(t, struct keyring, timer);
-    bool is_due = false;
+    bool is_due = tickets_are_due(k);
     list_each(it, &k->retired)
     {
         struct retired *r = container_of(it, struct retired, link);
@@ -111,6 +154,7 @@ enum err keyring_init(struct keyring *k, struct loop *loop, const struct publish
     list_init(&k->retired);
     o.is_secret = true;
     TRY(publish_new(&o, &k->publish));
+    (void)tickets_are_due(k); /* else with the next tick of the timer */
     loop_arm(loop, &k->timer, WIPE_PERIOD, on_timer);
     return E_OK;
 }
@@ -125,6 +169,7 @@ void keyring_fini(struct keyring *k)
         retired_free(container_of(it, struct retired, link));
     }
     loop_disarm(k->loop, &k->timer);
+    explicit_bzero(&k->tickets, sizeof(k->tickets));
     publish_free(k->publish);
     k->publish = NULL;
 }

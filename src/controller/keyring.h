@@ -2,16 +2,19 @@
  *
  * A key that no certificate names any more leaves the workers SECRET_KEPT later, so that one that
  * is behind never lacks the key of a certificate that it still serves. Commit it before the routes.
- */
+ * Keys of tickets are made here unless a Secret has some. */
 #pragma once
 
+#include "controller/tickets.h"
 #include "event/loop.h"
 #include "publish/publish.h"
 
 struct keyring {
     struct loop *loop;
     struct publish *publish;
-    struct list retired; /* keys that will be taken away; the oldest in front */
+    struct list retired;    /* keys that will be taken away; the oldest in front */
+    struct tickets tickets; /* while no Secret brings some */
+    bool has_tickets;       /* a Secret brings some */
     struct timer timer;
     void (*on_due)(void *arg); /* something is to be committed */
     void *arg;

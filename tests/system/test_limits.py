@@ -698,7 +698,7 @@ def test_sessions_end_in_time(stage, version):
 
 
 @covers("ssl-session-tickets")
-@pytest.mark.parametrize("is_on", [False])
+@pytest.mark.parametrize("is_on", [False, True])
 def test_sessions_can_be_kept_by_clients(stage, is_on):
     lintel, root = serve_tls(stage, *(["--ssl-session-tickets"] if is_on else []))
     made = tls.context(trusts=[root], lowest=tls.V12, highest=tls.V12)
