@@ -237,6 +237,8 @@ struct config { /* what counts of options and ConfigMap: config.c */
     struct https_policy https;
     struct ip_prefix trusted[TRUSTED_PREFIXES_MAX];
     uint32_t trusted_n;
+    struct str ssl_ciphers, ssl_groups;
+    uint8_t ssl_min_version, ssl_max_version;
 };
 
 struct compile {
@@ -488,6 +490,15 @@ struct upstream_tls_texts { /* in a shard */
     struct snap_str server_name, ciphers, authority, certificate;
 };
 
+struct tls_protocols { /* has_old: those before, which Lintel does not speak */
+    bool has_12, has_13, has_old;
+};
+
+/* nginx' words with blanks between them, "TLSv1.2 TLSv1.3". False: one is unknown, or none of them
+ * is of these two. */
+bool tls_protocols_parse(struct str text, struct tls_protocols *ret);
+/* Ciphers of TLS 1.2 that the library knows some of, without words that lower its standards. */
+bool tls_ciphers_are_usable(struct str text);
 /* Always something: without annotations, TLS that verifies nothing. Borrows from in. */
 void upstream_tls_get(const struct ingress *in, struct upstream_tls *ret);
 /* Says what is wrong with the annotations. speaks_tls: what backend-protocol says. */

@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "base/nearest.h"
+#include "tls/context.h"
 #include "wire/quantity.h"
 #include "wire/uri.h"
 
@@ -102,6 +103,37 @@ static bool take_proxy_real_ip_cidr(struct config *to, struct str value)
     return true;
 }
 
+static bool take_ssl_protocols(struct config *to, struct str value)
+{
+    struct tls_protocols protocols;
+    if (!tls_protocols_parse(value, &protocols)) {
+        return false;
+    }
+    to->ssl_min_version = protocols.has_12 ? 12 : 13;
+    to->ssl_max_version = protocols.has_13 ? 13 : 12;
+    return true;
+}
+
+static bool take_ssl_ciphers(struct config *to, struct str value)
+{
+    if (!tls_ciphers_are_usable(value)) {
+        return false;
+    }
+    to->ssl_ciphers = value;
+    return true;
+}
+
+/* "auto" is the library's choice in nginx, and ours here. */
+static bool take_ssl_ecdh_curve(struct config *to, struct str value)
+{
+    struct str groups = str_eq(value, STR("auto")) ? STR_EMPTY : value;
+    if (!tls_words_are_known(STR_EMPTY, groups)) {
+        return false;
+    }
+    to->ssl_groups = groups;
+    return true;
+}
+
 #define IGNORED    "; the key is ignored"
 #define WHY_SWITCH "it is neither true nor false" IGNORED
 #define WHY_AGE    "it is a number of seconds up to 4294967295" IGNORED
@@ -111,6 +143,10 @@ static bool take_proxy_real_ip_cidr(struct config *to, struct str value)
     "them" IGNORED
 #define WHY_CIDR                                                                                   \
     "address prefixes are written as 10.0.0.0/8,2001:db8::/32, at most 64 of them" IGNORED
+#define WHY_PROTOCOLS                                                                              \
+    "versions are written as TLSv1.2 TLSv1.3, and it has to have one of these" IGNORED
+#define WHY_CIPHERS "it is no list of ciphers that OpenSSL knows" IGNORED
+#define WHY_CURVES  "it is neither auto nor a list of groups that OpenSSL knows" IGNORED
 #define MEND_SWITCH "write \"true\" or \"false\", in quotes"
 
 static const struct taken {
@@ -118,19 +154,23 @@ static const struct taken {
     take_fn *take;
     const char *why, *mend; /* when it cannot be used */
 } taken_keys[] = {
-    {"ssl-redirect",              take_ssl_redirect,              WHY_SWITCH, MEND_SWITCH                 },
-    {"force-ssl-redirect",        take_force_ssl_redirect,        WHY_SWITCH, MEND_SWITCH                 },
-    {"preserve-trailing-slash",   take_preserve_trailing_slash,   WHY_SWITCH, MEND_SWITCH                 },
-    {"use-port-in-redirects",     take_use_port_in_redirects,     WHY_SWITCH, MEND_SWITCH                 },
-    {"relative-redirects",        take_relative_redirects,        WHY_SWITCH, MEND_SWITCH                 },
-    {"hsts",                      take_hsts,                      WHY_SWITCH, MEND_SWITCH                 },
-    {"hsts-preload",              take_hsts_preload,              WHY_SWITCH, MEND_SWITCH                 },
-    {"hsts-include-subdomains",   take_hsts_include_subdomains,   WHY_SWITCH, MEND_SWITCH                 },
-    {"hsts-max-age",              take_hsts_max_age,              WHY_AGE,    "write it like \"31536000\""},
-    {"http-redirect-code",        take_http_redirect_code,        WHY_CODE,   "write one of these"        },
+    {"ssl-redirect",              take_ssl_redirect,              WHY_SWITCH,    MEND_SWITCH                     },
+    {"force-ssl-redirect",        take_force_ssl_redirect,        WHY_SWITCH,    MEND_SWITCH                     },
+    {"preserve-trailing-slash",   take_preserve_trailing_slash,   WHY_SWITCH,    MEND_SWITCH                     },
+    {"use-port-in-redirects",     take_use_port_in_redirects,     WHY_SWITCH,    MEND_SWITCH                     },
+    {"relative-redirects",        take_relative_redirects,        WHY_SWITCH,    MEND_SWITCH                     },
+    {"hsts",                      take_hsts,                      WHY_SWITCH,    MEND_SWITCH                     },
+    {"hsts-preload",              take_hsts_preload,              WHY_SWITCH,    MEND_SWITCH                     },
+    {"hsts-include-subdomains",   take_hsts_include_subdomains,   WHY_SWITCH,    MEND_SWITCH                     },
+    {"hsts-max-age",              take_hsts_max_age,              WHY_AGE,       "write it like \"31536000\""    },
+    {"http-redirect-code",        take_http_redirect_code,        WHY_CODE,      "write one of these"            },
     {"no-tls-redirect-locations", take_no_tls_redirect_locations, WHY_PATHS,
-     "write them like that"                                                                               },
-    {"proxy-real-ip-cidr",        take_proxy_real_ip_cidr,        WHY_CIDR,   "write them like that"      },
+     "write them like that"                                                                                      },
+    {"proxy-real-ip-cidr",        take_proxy_real_ip_cidr,        WHY_CIDR,      "write them like that"          },
+    {"ssl-protocols",             take_ssl_protocols,             WHY_PROTOCOLS, "write them like that"          },
+    {"ssl-ciphers",               take_ssl_ciphers,               WHY_CIPHERS,
+     "write it like \"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256\""                               },
+    {"ssl-ecdh-curve",            take_ssl_ecdh_curve,            WHY_CURVES,    "write it like \"X25519:P-256\""},
 };
 
 enum { TAKEN_N = sizeof(taken_keys) / sizeof(taken_keys[0]) };
@@ -199,7 +239,7 @@ static const struct snap_setting *setting_find(struct str name)
 
 /* ---- keys that have none ---- */
 
-enum idle { IDLE_MISSING, IDLE_GUARD, IDLE_NGINX, IDLE_SNIPPET };
+enum idle { IDLE_MISSING, IDLE_GUARD, IDLE_NGINX, IDLE_SNIPPET, IDLE_START, IDLE_SECRET };
 
 static const struct {
     struct str name;
@@ -230,6 +270,10 @@ static const struct finding idle_findings[] = {
     [IDLE_MISSING] = IDLE(DIAG_WARNING, WHY_MISSING, "drop the key, or see docs/configmap.md"),
     [IDLE_GUARD] = IDLE(DIAG_ERROR, WHY_GUARD, "keep it out in front of Lintel, or behind it"),
     [IDLE_NGINX] = IDLE(DIAG_WARNING, WHY_NGINX, "drop the key"),
+    [IDLE_START] = IDLE(DIAG_WARNING, "it is decided when Lintel starts" IGNORED,
+                        "give --ssl-session-cache-size on the command line; 0 keeps no sessions"),
+    [IDLE_SECRET] = IDLE(DIAG_WARNING, "a key is no business of a ConfigMap" IGNORED,
+                         "put it into a Secret and give --ssl-session-ticket-secret"),
     [IDLE_SNIPPET] = IDLE(DIAG_ERROR, WHY_SNIPPET, "use other settings, or annotations"),
 };
 static const struct finding unknown_key = {DIAG_WARNING, DIAG_UnknownSetting,
@@ -367,6 +411,10 @@ static void config_begin(const struct compile *c, struct config *to)
         .settings = o->has_settings ? o->settings : snap_settings_default,
         .https = o->has_https ? o->https : https_policy_default,
         .trusted_n = o->trusted_n,
+        .ssl_ciphers = o->ssl_ciphers,
+        .ssl_groups = o->ssl_groups,
+        .ssl_min_version = o->ssl_min_version == 0 ? 12 : o->ssl_min_version,
+        .ssl_max_version = o->ssl_max_version == 0 ? 13 : o->ssl_max_version,
     };
     mem_copy(to->trusted, o->trusted, o->trusted_n * sizeof(*o->trusted));
 }

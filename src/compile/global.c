@@ -29,7 +29,7 @@ static void trusted_write(struct buf *b, const struct config *config)
     }
 }
 
-static void tls_write(struct buf *b, const struct compile_options *o)
+static void tls_write(struct buf *b, const struct config *o)
 {
     struct snap_str ciphers = snap_add_str(b, o->ssl_ciphers);
     struct snap_str groups = snap_add_str(b, o->ssl_groups);
@@ -39,8 +39,8 @@ static void tls_write(struct buf *b, const struct compile_options *o)
     struct snap_global *root = snap_at(b, 0, struct snap_global);
     root->ssl_ciphers = ciphers;
     root->ssl_groups = groups;
-    root->ssl_min_version = o->ssl_min_version == 0 ? 12 : o->ssl_min_version;
-    root->ssl_max_version = o->ssl_max_version == 0 ? 13 : o->ssl_max_version;
+    root->ssl_min_version = o->ssl_min_version;
+    root->ssl_max_version = o->ssl_max_version;
 }
 
 static void plain_paths_write(struct buf *b, const struct https_policy *policy)
@@ -71,7 +71,7 @@ enum err global_compile(struct compile *c)
         listener_write(b, at, i);
     }
     trusted_write(b, &c->config);
-    tls_write(b, c->options);
+    tls_write(b, &c->config);
     plain_paths_write(b, https_policy(c));
     if (!b->bad) {
         snap_at(b, 0, struct snap_global)->settings = c->config.settings;

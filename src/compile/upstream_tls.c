@@ -134,16 +134,12 @@ static bool server_name_parse(struct str text, struct upstream_tls *ret)
     return true;
 }
 
-struct protocols {
-    bool has_12, has_13, has_old;
-};
-
-static bool protocols_parse(struct str text, struct protocols *ret)
+bool tls_protocols_parse(struct str text, struct tls_protocols *ret)
 {
     static const struct str old[] = {STR_INIT("SSLv2"), STR_INIT("SSLv3"), STR_INIT("TLSv1"),
                                      STR_INIT("TLSv1.1")};
     struct str word;
-    *ret = (struct protocols){0};
+    *ret = (struct tls_protocols){0};
     while (text.n > 0) {
         (void)str_cut(text, ' ', &word, &text);
         bool is_known = word.n == 0 || str_eq(word, STR("TLSv1.2")) || str_eq(word, STR("TLSv1.3"));
@@ -160,7 +156,7 @@ static bool protocols_parse(struct str text, struct protocols *ret)
     return ret->has_12 || ret->has_13;
 }
 
-static bool ciphers_are_usable(struct str text)
+bool tls_ciphers_are_usable(struct str text)
 {
     for (size_t i = 0; i < text.n; i++) {
         char c = ascii_lower(text.p[i]);
@@ -190,8 +186,8 @@ static void settle(struct upstream_tls *t)
 
 static void versions_read(const struct ingress *in, struct upstream_tls *ret)
 {
-    struct protocols protocols;
-    if (protocols_parse(annotation_get(in, protocols_annotation), &protocols) &&
+    struct tls_protocols protocols;
+    if (tls_protocols_parse(annotation_get(in, protocols_annotation), &protocols) &&
         protocols.has_12 != protocols.has_13) {
         ret->min_version = protocols.has_13 ? 13 : 0;
         ret->max_version = protocols.has_13 ? 0 : 12;
@@ -220,7 +216,7 @@ void upstream_tls_get(const struct ingress *in, struct upstream_tls *ret)
         ret->is_broken = ret->is_broken || ret->is_verified;
     }
     versions_read(in, ret);
-    if (!str_eq(ciphers, STR("DEFAULT")) && ciphers_are_usable(ciphers)) {
+    if (!str_eq(ciphers, STR("DEFAULT")) && tls_ciphers_are_usable(ciphers)) {
         ret->ciphers = ciphers;
     }
     settle(ret);
@@ -258,12 +254,12 @@ static void check_names(struct compile *c, struct diag_batch *batch, const struc
 
 static void check_protocols(struct compile *c, struct diag_batch *batch, const struct ingress *in)
 {
-    struct protocols protocols;
+    struct tls_protocols protocols;
     struct str text = annotation_get(in, protocols_annotation);
     if (text.n == 0) {
         return;
     }
-    if (!protocols_parse(text, &protocols)) {
+    if (!tls_protocols_parse(text, &protocols)) {
         tell(c, batch, in, protocols_annotation, &bad_protocols);
     } else if (protocols.has_old) {
         tell(c, batch, in, protocols_annotation, &old_protocols);
@@ -287,7 +283,7 @@ static void check_values(struct compile *c, struct diag_batch *batch, const stru
     }
     check_names(c, batch, in);
     check_protocols(c, batch, in);
-    if (ciphers.n > 0 && !ciphers_are_usable(ciphers)) {
+    if (ciphers.n > 0 && !tls_ciphers_are_usable(ciphers)) {
         tell(c, batch, in, ciphers_annotation, &bad_ciphers);
     }
 }

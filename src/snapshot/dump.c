@@ -187,6 +187,10 @@ static void dump_global(struct dump *d, const struct snap_global *g)
     add_u64(d, name, g->settings.id);
 #include "snapshot/settings.def"
 #undef SETTING
+    add_text(d, "ssl_ciphers", g, g->ssl_ciphers);
+    add_text(d, "ssl_groups", g, g->ssl_groups);
+    add_u64(d, "ssl_min_version", g->ssl_min_version);
+    add_u64(d, "ssl_max_version", g->ssl_max_version);
 }
 
 static const char *host_kind_text(enum snap_host_kind kind)

@@ -173,3 +173,13 @@ void tls_context_free(struct tls_context *c)
         mem_free(c);
     }
 }
+
+bool tls_words_are_known(struct str cipher_list, struct str group_list)
+{
+    const struct tls_context_options o = {.ciphers = cipher_list, .groups = group_list};
+    struct tls_context *context = NULL;
+    enum tls_fault fault;
+    enum err e = tls_context_new(&o, &fault, &context);
+    tls_context_free(context);
+    return e != E_PROTO;
+}

@@ -31,3 +31,6 @@ struct tls_context_options {
 enum err tls_context_new(const struct tls_context_options *o, enum tls_fault *ret_fault,
                          struct tls_context **ret);
 void tls_context_free(struct tls_context *c); /* c may be NULL */
+/* The library knows some of each; empty: ours. True too when memory was short. Context: allocates
+ * and frees a context. */
+bool tls_words_are_known(struct str cipher_list, struct str group_list);

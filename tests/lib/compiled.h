@@ -117,6 +117,15 @@ static inline void text_global(struct buf *b, const struct snap_global *g)
     }
 #include "snapshot/settings.def"
 #undef SETTING
+    if (g->ssl_ciphers.n > 0 || g->ssl_groups.n > 0 || g->ssl_min_version != 12 ||
+        g->ssl_max_version != 13) {
+        buf_addf(b, "  tls 1.%u to 1.%u, ciphers \"", g->ssl_min_version % 10,
+                 g->ssl_max_version % 10);
+        text_str(b, g, g->ssl_ciphers);
+        buf_addf(b, "\", groups \"");
+        text_str(b, g, g->ssl_groups);
+        buf_addf(b, "\"\n");
+    }
     const struct snap_prefix *trusted = snap_array_get(g, g->trusted);
     for (uint32_t i = 0; i < g->trusted.n; i++) {
         buf_addf(b, "  trusted %u.%u.../%u\n", trusted[i].address[0], trusted[i].address[1],

@@ -8,6 +8,7 @@ from lib.backend import echo
 from lib.lintel import ROOT, command
 from lib.load import Load
 from lib.manifests import app, ingress, ingress_class, rule
+from lib.tls import TlsClient
 
 NAME = "lintel/settings"
 
@@ -141,3 +142,20 @@ def test_every_key_that_is_known_is_documented_and_the_other_way_round(stage):
     assert idle | settings <= keys
     invalid = {item["field"][5:-1] for item in told if item["reason"] == "InvalidSetting"}
     assert settings <= invalid and not invalid & (idle - settings)
+
+
+def test_tls_is_said_by_the_configmap(serve):
+    """Which versions, ciphers and protocols are spoken follows the ConfigMap, without a restart."""
+    lintel = serve()
+
+    def spoken():
+        with TlsClient(lintel.https_port, "tls.test", alpn=["h2", "http/1.1"]) as client:
+            tls = client.socket
+            return tls.version(), tls.selected_alpn_protocol(), tls.cipher()[0]
+    assert spoken()[:2] == ("TLSv1.3", "h2")
+    set_to(lintel, ssl_protocols="TLSv1.2", ssl_ciphers="ECDHE-ECDSA-AES256-GCM-SHA384:"
+           "ECDHE-RSA-AES256-GCM-SHA384", use_http2="false", ssl_ecdh_curve="P-256")
+    version, alpn, cipher = spoken()
+    assert (version, alpn) == ("TLSv1.2", "http/1.1") and cipher.endswith("AES256-GCM-SHA384")
+    set_to(lintel, ssl_ecdh_curve="auto")
+    assert spoken()[:2] == ("TLSv1.3", "h2")

@@ -94,6 +94,7 @@ static void test_global(void **state)
         "\"trusted\":[{\"address\":\"10.0.0.0\",\"bits\":8}]",
         "\"plain_paths\":[{\"path\":\"/plain\"}]",
         "\"keep-alive\":75000000,",
+        "\"ssl_min_version\":12,\"ssl_max_version\":13",
     };
     (void)state;
     struct buf bytes, out;
