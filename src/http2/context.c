@@ -5,7 +5,7 @@
 #include <nghttp2/nghttp2.h>
 
 #include "base/mem.h"
-#include "http2/head.h"
+#include "http2/conn.h"
 
 enum { GATHERS_KEPT = 8 };
 
@@ -40,6 +40,7 @@ enum err http2_context_init(struct http2_context *x, struct loop *loop,
         .head = mem_alloc(sizeof(struct http2_head)),
     };
     list_init(&x->gathers);
+    list_init(&x->streams);
     if (x->receive == NULL || x->head == NULL || nghttp2_option_new(&x->option) != 0) {
         http2_context_fini(x);
         return E_NOMEM;
@@ -53,6 +54,7 @@ void http2_context_fini(struct http2_context *x)
     mem_free(x->receive);
     mem_free(x->head);
     nghttp2_option_del(x->option);
+    http2_streams_fini(x);
     for (struct list *it; x->gather_n > 0 && (it = list_pop(&x->gathers)) != NULL; x->gather_n--) {
         mem_free(it);
     }

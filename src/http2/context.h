@@ -18,7 +18,8 @@ struct http2_context {
     struct http_budget *budget;
     struct nghttp2_option *option;
     struct list gathers; /* free buffers for frames that go out */
-    uint32_t gather_n;
+    struct list streams; /* free ones */
+    uint32_t gather_n, stream_n;
 };
 
 /* Borrows everything for the context's life. Errors: E_NOMEM. */

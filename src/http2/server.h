@@ -17,8 +17,6 @@ struct http2_server {
     bool is_draining;
     struct list conns;
     size_t conn_n;
-    struct list streams; /* free ones */
-    uint32_t stream_n;
 };
 
 /* Borrows everything for the server's life. Errors: E_NOMEM. */

@@ -29,12 +29,32 @@ struct world {
     int fd; /* the client's */
 };
 
+static void on_body(struct http_stream *s, struct str data, bool is_end)
+{
+    (void)s;
+    (void)data;
+    (void)is_end;
+    fail(); /* nobody pulls */
+}
+
+static void on_closed(struct http_stream *s, enum reason why, bool is_unsent)
+{
+    (void)s;
+    assert_true(why == REASON_client_abort && !is_unsent);
+}
+
+static const struct http_stream_events patient = {.on_body = on_body, .on_closed = on_closed};
+
 static void on_request(struct http_handler *h, struct http_stream *s, const struct http_request *r,
                        struct str body, bool is_end)
 {
     struct http_response response = {.status = 200, .body = HTTP_BODY_LENGTH, .body_n = 5};
     (void)h;
     (void)body;
+    if (str_eq(r->method, STR("POST"))) {
+        s->events = &patient;
+        return;
+    }
     assert_true(is_end && str_eq(r->authority, STR("a.test")));
     s->events = NULL;
     (void)s->ops->send_response(s, &response, STR("hello"), true); /* may be out of memory */
@@ -112,6 +132,43 @@ static void test_an_idle_connection_keeps_little(void **state)
     world_fini(&w);
 }
 
+static void send_frame(struct world *w, uint8_t type, uint8_t flags, uint32_t stream,
+                       const char *payload, size_t n)
+{
+    const uint8_t head[9] = {
+        (uint8_t)(n >> 16),      (uint8_t)(n >> 8),      (uint8_t)n,     type, flags, 0,
+        (uint8_t)(stream >> 16), (uint8_t)(stream >> 8), (uint8_t)stream};
+    assert_int_equal(send(w->fd, head, sizeof(head), 0), sizeof(head));
+    assert_int_equal(send(w->fd, payload, n, 0), n);
+    turn(w);
+}
+
+/* What nobody pulled of a request that its client gives up is given back to the connection's
+ * window: else a few of these would end all uploads on it. */
+static void test_windows_of_given_up_requests(void **state)
+{
+    static const char post[] = "\x83\x86\x84\x41\x06"
+                               "a.test";
+    enum { N = 3 * HTTP2_CONN_WINDOW_BYTES / HTTP2_STREAM_WINDOW_BYTES, PIECE = 16384 };
+    static char data[PIECE], sink[4096];
+    struct world w;
+    (void)state;
+    world_init(&w);
+    assert_int_equal(take(&w), E_OK);
+    for (uint32_t i = 0; i < N; i++) {
+        send_frame(&w, 1, 4, 3 + 2 * i, post, sizeof(post) - 1);
+        for (int part = 0; part < HTTP2_STREAM_WINDOW_BYTES / PIECE - 1; part++) {
+            send_frame(&w, 0, 0, 3 + 2 * i, data, PIECE);
+        }
+        send_frame(&w, 3, 0, 3 + 2 * i, "\0\0\0\x8", 4);
+    }
+    while (recv(w.fd, sink, sizeof(sink), 0) > 0) {
+    }
+    send_frame(&w, 1, 5, 3 + 2 * N, request + 9, sizeof(request) - 10);
+    assert_true(has_hello(&w));
+    world_fini(&w);
+}
+
 /* Whichever allocation fails, and all behind it: the connection ends or the request fails, nothing
  * is lost, and the next connection is served. */
 static void test_without_memory(void **state)
@@ -138,6 +195,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_an_idle_connection_keeps_little),
+        cmocka_unit_test(test_windows_of_given_up_requests),
         cmocka_unit_test(test_without_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
