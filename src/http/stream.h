@@ -96,8 +96,10 @@ struct http_conn_ops {
 
 struct http_conn_events {
     void (*on_connected)(struct http_conn *c);
-    /* stream_n fell, and the connection can take another stream. */
+    /* stream_n fell; stream_max says whether the connection takes another stream. */
     void (*on_free)(struct http_conn *c);
+    /* stream_max has changed: by what the peer allows; 0: it goes away with its last stream. */
+    void (*on_capacity)(struct http_conn *c);
     /* It is gone when this returns. has_connected: false when the connect failed. */
     void (*on_closed)(struct http_conn *c, enum reason why, bool has_connected);
 };

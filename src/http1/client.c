@@ -11,13 +11,10 @@
 #include "http1/client.h"
 
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "base/mem.h"
+#include "event/dial.h"
 #include "http1/body.h"
 #include "http1/emit.h"
 
@@ -622,10 +619,8 @@ static bool conn_stood(struct conn *c)
 /* The socket has connected, or not. */
 static bool conn_connected(struct conn *c)
 {
-    int error = 0;
-    socklen_t n = sizeof(error);
-    if (getsockopt(c->channel.transport.watch.fd, SOL_SOCKET, SO_ERROR, &error, &n) != 0 ||
-        error != 0) {
+    int error = dial_outcome(c->channel.transport.watch.fd);
+    if (error != 0) {
         stats_add(&c->dialer->stats->upstream_connect_failures, 1);
         conn_abort(c, reason_of_connect(error));
         return false;
@@ -798,57 +793,6 @@ static const struct http_conn_ops conn_ops = {
 
 /* ---- dialing ---- */
 
-static socklen_t address_make(const struct ip *ip, uint16_t port, struct sockaddr_storage *ret)
-{
-    if (ip->family == 4) {
-        struct sockaddr_in *in = (struct sockaddr_in *)(void *)ret;
-        *in = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(port)};
-        mem_copy(&in->sin_addr, ip->bytes, sizeof(in->sin_addr));
-        return sizeof(*in);
-    }
-    struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)(void *)ret;
-    *in6 = (struct sockaddr_in6){.sin6_family = AF_INET6, .sin6_port = htons(port)};
-    mem_copy(&in6->sin6_addr, ip->bytes, sizeof(in6->sin6_addr));
-    return sizeof(*in6);
-}
-
-static enum err err_of_dial(int error)
-{
-    switch (error) {
-    case EMFILE:
-    case ENFILE:
-    case ENOBUFS:
-    case EADDRNOTAVAIL: /* no local port left */
-        return E_LIMIT;
-    case ECONNREFUSED:
-    case ENETUNREACH:
-    case EHOSTUNREACH:
-        return E_REFUSED;
-    default:
-        return E_SYS;
-    }
-}
-
-static enum err socket_connect(const struct ip *ip, uint16_t port, int *ret_fd)
-{
-    struct sockaddr_storage address;
-    socklen_t address_n = address_make(ip, port, &address);
-    int fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0) {
-        return err_of_dial(errno);
-    }
-    int one = 1;
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one,
-                     sizeof(one)); /* slower without, not wrong */
-    if (connect(fd, (struct sockaddr *)&address, address_n) != 0 && errno != EINPROGRESS) {
-        enum err e = err_of_dial(errno);
-        (void)close(fd); /* never connected */
-        return e;
-    }
-    *ret_fd = fd;
-    return E_OK;
-}
-
 static enum err dialer_dial(struct http_dialer *base, const struct ip *ip, uint16_t port,
                             const struct http_conn_events *events, void *owner,
                             struct http_conn **ret)
@@ -860,7 +804,7 @@ static enum err dialer_dial(struct http_dialer *base, const struct ip *ip, uint1
         stats_add(&d->stats->limit_memory, 1);
         return E_NOMEM;
     }
-    enum err e = socket_connect(ip, port, &fd);
+    enum err e = dial_begin(ip, port, &fd);
     if (e == E_OK) {
         channel_init(&c->channel, d->context, HEAD_BYTES_MAX + RECEIVE_BYTES);
         struct transport *t = &c->channel.transport;

@@ -187,7 +187,7 @@ static void exchange_try(struct exchange *x, enum reason before)
         .avoid = is_fresh ? NULL : x->pick.endpoint, /* a dead kept connection is not its fault */
         .is_next = before == REASON_connect_refused,
         .is_elsewhere = before == REASON_upstream_reset,
-        .is_fresh = is_fresh,
+        .fresh_since = is_fresh ? x->pick.began : 0,
     };
     enum err e = upstream_open(p->upstreams, &ask, &x->pick);
     if (e != E_OK) {

@@ -133,9 +133,26 @@ void pool_close_all(struct upstream_endpoint *e)
 
 /* ---- events ---- */
 
+/* What a connection takes is known once it stands; the next one begins with what the last said. */
+static void capacity_learn(struct http_conn *c)
+{
+    struct upstream_endpoint *e = c->owner;
+    if (c->stream_max > 0) {
+        e->stream_max = c->stream_max;
+    }
+}
+
 static void on_connected(struct http_conn *c)
 {
-    (void)c; /* counted by the dialer; the pool treats connecting and connected alike */
+    capacity_learn(c); /* else it is treated as while it was connecting */
+}
+
+static void on_capacity(struct http_conn *c)
+{
+    capacity_learn(c);
+    if (c->stream_n > 0) {
+        room_update(c->owner, c);
+    }
 }
 
 /* Why a connection that has become free is not kept; NULL: it is. */
@@ -193,6 +210,7 @@ static void on_closed(struct http_conn *c, enum reason why, bool has_connected)
 static const struct http_conn_events conn_events = {
     .on_connected = on_connected,
     .on_free = on_free,
+    .on_capacity = on_capacity,
     .on_closed = on_closed,
 };
 
@@ -239,16 +257,18 @@ static struct http_conn *idle_take(struct upstream_endpoint *e, usec_t now)
 }
 
 /* A busy connection that takes one more stream; NULL: none. */
-static struct http_conn *room_take(struct upstream_endpoint *e, usec_t now)
+static struct http_conn *room_take(struct upstream_endpoint *e, const struct upstream_ask *ask)
 {
-    while (!list_is_empty(&e->room)) {
-        struct http_conn *c = container_of(e->room.next, struct http_conn, idle_link);
-        bool is_young = now < c->opened_at + e->set->settings->upstream_keepalive_time;
-        if (is_young && has_room(e, c)) {
+    list_each(it, &e->room)
+    {
+        struct http_conn *c = container_of(it, struct http_conn, idle_link);
+        bool is_young = ask->now < c->opened_at + e->set->settings->upstream_keepalive_time;
+        if (!is_young || !has_room(e, c)) {
+            stats_add(&stats_of(e)->limit_upstream_age, is_young ? 0 : 1);
+            list_del(&c->idle_link); /* it ends with its last stream */
+        } else if (c->opened_at > ask->fresh_since) {
             return c;
         }
-        stats_add(&stats_of(e)->limit_upstream_age, is_young ? 0 : 1);
-        list_del(&c->idle_link); /* it ends with its last stream */
     }
     return NULL;
 }
@@ -274,6 +294,9 @@ static enum err conn_dial(struct upstream_endpoint *e, usec_t now, struct http_c
     (*ret)->opened_at = now;
     (*ret)->dialer = d;
     (*ret)->use_n = 0;
+    if (e->stream_max > 0 && e->stream_max < (*ret)->stream_max) {
+        (*ret)->stream_max = e->stream_max;
+    }
     conn_made(e);
     return E_OK;
 }
@@ -284,9 +307,9 @@ enum err pool_open(struct upstream_endpoint *e, const struct upstream_ask *ask,
     if (e->shown == NULL) {
         shown_begin(e);
     }
-    struct http_conn *c = ask->is_fresh ? NULL : room_take(e, ask->now);
+    struct http_conn *c = room_take(e, ask);
     bool is_shared = c != NULL;
-    if (!is_shared && !ask->is_fresh) {
+    if (!is_shared && ask->fresh_since == 0) {
         c = idle_take(e, ask->now);
     }
     bool is_reused = c != NULL;

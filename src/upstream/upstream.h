@@ -48,8 +48,9 @@ struct upstream_ask {
     const struct upstream_endpoint *avoid; /* the one that a retry comes from: taken only when there
                                               is no other; NULL = none */
     bool is_next; /* the one behind avoid, not whose turn it is: who goes on asking so, asks all */
-    bool is_elsewhere; /* never to avoid, even when there is no other */
-    bool is_fresh;     /* no kept-alive connection, for the try after one was found dead */
+    bool is_elsewhere;  /* never to avoid, even when there is no other */
+    usec_t fresh_since; /* for the try after a kept-alive connection was found dead: none that was
+                           opened up to then, nor an idle one; 0 = any */
 };
 
 /* One chosen endpoint and a stream to it. */

@@ -33,7 +33,8 @@ struct upstream_endpoint {
     uint32_t stream_n; /* requests under way */
     struct list idle;  /* connections that can take a stream; the warmest in front */
     struct list busy;
-    struct list room; /* busy ones that can take a further stream, by their idle_link */
+    struct list room;    /* busy ones that can take a further stream, by their idle_link */
+    uint32_t stream_max; /* what its connections took last; 0 = not known yet */
 
     uint32_t slot; /* in service.ready, or SLOT_NONE */
     uint64_t turn; /* weighted: virtual time of its next turn; least connections: number of its last

@@ -519,7 +519,7 @@ static void test_refusals_and_avoid(void **state)
                                .service_hash = hash_str(WORLD_KEY),
                                .now = w->now,
                                .avoid = first.endpoint,
-                               .is_fresh = true};
+                               .fresh_since = w->now};
     assert_int_equal(upstream_open(w->set, &ask, &pick), E_REFUSED);
     for (uint32_t i = 0; i < 4; i++) {
         assert_int_equal(w->dial_n[i], i != 2);

@@ -285,6 +285,65 @@ static void test_room_that_is_no_more(void **state)
     world_free(w);
 }
 
+/* Requests that a dead connection let down share the next one: only what was there before is
+ * shunned. */
+static void test_fresh_ones_are_shared(void **state)
+{
+    (void)state;
+    struct world *w = world_new(SNAP_BALANCE_ROUND_ROBIN, 1);
+    struct upstream_pick old, picks[3];
+    w->stream_max = 3;
+    old = world_open(w);
+    for (size_t i = 0; i < 3; i++) {
+        struct upstream_ask ask = {.service = WORLD_KEY,
+                                   .service_hash = hash_str(WORLD_KEY),
+                                   .now = ++w->now,
+                                   .fresh_since = old.began};
+        assert_int_equal(upstream_open(w->set, &ask, &picks[i]), E_OK);
+        assert_ptr_not_equal(picks[i].stream, old.stream);
+        assert_int_equal(w->dial_n[0], 2);
+    }
+    for (size_t i = 0; i < 3; i++) {
+        world_answer(w, &picks[i], 1);
+    }
+    world_answer(w, &old, 1);
+    world_free(w);
+}
+
+static void capacity_set(struct upstream_pick *pick, uint32_t n)
+{
+    struct world_conn *c = world_conn_of(pick);
+    c->base.stream_max = n;
+    c->base.events->on_capacity(&c->base);
+}
+
+/* The peer says what a connection takes: room opens and closes, and the next connection is not
+ * given more than the last one took. */
+static void test_capacity(void **state)
+{
+    (void)state;
+    struct world *w = world_new(SNAP_BALANCE_ROUND_ROBIN, 1);
+    struct upstream_pick a, b, c;
+    w->stream_max = 8;
+    a = world_open(w);
+    capacity_set(&a, 1);
+    b = world_open(w);
+    assert_int_equal(w->dial_n[0], 2);
+    assert_int_equal(world_conn_of(&b)->base.stream_max, 1); /* learned */
+    capacity_set(&a, 2);
+    c = world_open(w);
+    assert_ptr_equal(c.stream, a.stream);
+    capacity_set(&a, 0); /* it goes away */
+    world_answer(w, &c, 1);
+    c = world_open(w);
+    assert_int_equal(w->dial_n[0], 3);
+    assert_int_equal(world_conn_of(&c)->base.stream_max, 2);
+    world_cut(&a, REASON_none);
+    world_answer(w, &b, 1);
+    world_answer(w, &c, 1);
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -292,6 +351,8 @@ int main(void)
         cmocka_unit_test(test_requests_limit),
         cmocka_unit_test(test_many_streams_on_a_connection),
         cmocka_unit_test(test_room_that_is_no_more),
+        cmocka_unit_test(test_fresh_ones_are_shared),
+        cmocka_unit_test(test_capacity),
         cmocka_unit_test(test_age_limit),
         cmocka_unit_test(test_idle_limit),
         cmocka_unit_test(test_idle_limit_of_all),

@@ -8,7 +8,8 @@ static void test_unknown_service(void **state)
     (void)state;
     struct upstream_pick pick;
     struct world *w = world_new(SNAP_BALANCE_ROUND_ROBIN, 0);
-    struct upstream_ask ask = {STR("n/other/80"), hash_str(STR("n/other/80")), w->now, NULL, false};
+    struct upstream_ask ask = {
+        .service = STR("n/other/80"), .service_hash = hash_str(STR("n/other/80")), .now = w->now};
     assert_int_equal(upstream_open(w->set, &ask, &pick), E_NOTFOUND);
     assert_int_equal(world_try(w, NULL, false, &pick), E_NOTFOUND); /* no endpoint */
     world_publish(w, 1);

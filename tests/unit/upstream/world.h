@@ -305,7 +305,7 @@ static inline enum err world_try(struct world *w, const struct upstream_endpoint
                                .service_hash = hash_str(WORLD_KEY),
                                .now = w->now,
                                .avoid = avoid,
-                               .is_fresh = is_fresh};
+                               .fresh_since = is_fresh ? w->now : 0};
     return upstream_open(w->set, &ask, ret);
 }
 
