@@ -62,9 +62,12 @@ enum limit {
 
     /* HTTP/2, of one connection */
     HTTP2_STREAMS_MAX = 128,              /* --http2-max-concurrent-streams */
+    HTTP2_UPSTREAM_STREAMS_MAX = 128,     /* --upstream-max-concurrent-streams */
     HTTP2_STREAM_WINDOW_BYTES = 64 << 10, /* of a message that nobody takes */
     HTTP2_CONN_WINDOW_BYTES = 1 << 20,    /* of all of them */
     HTTP2_CONN_MEMORY_MAX = 1 << 20,      /* streams, header tables, frames that wait */
+    HTTP2_UPSTREAM_MEMORY_MAX = 8 << 20,  /* the same, with heads that wait for a connection */
+    HTTP2_INTERIM_MAX = 16,               /* 1xx responses before the real one */
     HTTP2_GATHER_BYTES = 64 << 10,        /* frames that leave together */
     HTTP2_DECODED_BYTES_MAX = 512 << 10,  /* of one header section, however short it was packed */
     HTTP2_COOKIE_CRUMBS_MAX = 256,
@@ -75,7 +78,7 @@ enum limit {
     HTTP2_PROVOKED_PER_SECOND = 64, /* resets of ours */
     HTTP2_PINGS_PER_SECOND = 1000,  /* and one for each useful frame */
     HTTP2_SETTINGS_PER_SECOND = 32,
-    HTTP2_EMPTY_PER_SECOND = 128,  /* DATA frames without a byte */
+    HTTP2_EMPTY_PER_SECOND = 128,  /* DATA frames without a byte, and one for each useful frame */
     HTTP2_OTHER_PER_SECOND = 4000, /* and four for each useful frame */
 
     /* TLS to endpoints */
@@ -157,6 +160,7 @@ enum limit {
 #define TIMEOUT_UPSTREAM_READ    (60 * USEC_PER_SEC) /* between two reads */
 #define TIMEOUT_UPSTREAM_WRITE   (60 * USEC_PER_SEC) /* between two successful writes */
 #define TIMEOUT_UPSTREAM_IDLE    (60 * USEC_PER_SEC)
+#define TIMEOUT_UPSTREAM_PONG    (5 * USEC_PER_SEC)   /* for the answer to a PING */
 #define TIMEOUT_UPSTREAM_PEER    (30 * USEC_PER_SEC)  /* for acknowledgements of its kernel */
 #define TIMEOUT_DRAIN            (240 * USEC_PER_SEC) /* in-flight requests after SIGTERM */
 #define TIMEOUT_CONTROLLER_EXIT  (5 * USEC_PER_SEC)   /* from its drain message to SIGKILL */

@@ -758,6 +758,7 @@ static struct http_stream *conn_open(struct http_conn *base)
     struct conn *c = container_of(base, struct conn, base);
     must(base->stream_n == 0 && c->state != BUSY && c->state != DEAD);
     base->stream_n = 1;
+    stats_add(&c->dialer->stats->upstream_requests_http1, 1);
     c->stream = (struct http_stream){.ops = &stream_ops};
     c->has_stream = true;
     c->has_response = c->is_pulled = c->is_send_blocked = c->has_sent = false;

@@ -24,7 +24,7 @@ static stats_value *counter_at(struct stats_page *stats, size_t offset)
 
 void http2_conn_defer(struct http2_conn *c)
 {
-    if (!c->is_dead) {
+    if (!c->is_over) {
         loop_defer(c->link.context->loop, &c->work, c->side->on_work);
     }
 }
@@ -43,7 +43,10 @@ void http2_conn_condemn(struct http2_conn *c, uint32_t code)
 void http2_conn_noise(struct http2_conn *c, enum http2_noise noise)
 {
     usec_t now = loop_now(c->link.context->loop);
-    if (!c->is_condemned && !http2_guard_allows(&c->guard, noise, now, c->stats)) {
+    if (!c->is_condemned && !http2_guard_allows(&c->guard, noise, now)) {
+        stats_add(c->side->noise != 0 ? counter_at(c->stats, c->side->noise)
+                                      : http2_guard_counter(c->stats, noise),
+                  1);
         http2_conn_condemn(c, NGHTTP2_ENHANCE_YOUR_CALM);
     }
 }
@@ -380,7 +383,7 @@ enum err http2_conn_init(struct http2_conn *c, struct http2_context *context,
 
 void http2_conn_close(struct http2_conn *c, bool has_reset)
 {
-    c->is_dead = true;
+    c->is_cut = true;
     c->held = NULL;
     http2_link_close(&c->link, has_reset);
     buf_fini(&c->kept_head);

@@ -13,6 +13,7 @@
 #include "http2/head.h"
 #include "http2/link.h"
 #include "stats/stats.h"
+#include "wire/websocket.h"
 
 struct http2_conn;
 struct http2_stream;
@@ -35,6 +36,7 @@ enum http2_stream_wait {
 struct http2_side {
     bool is_server;
     size_t limit_head_bytes, limit_head_fields; /* counters, as in struct http2_wait */
+    size_t noise; /* one for every kind of noise; 0: each has its own */
     struct http2_wait stream_waits[STREAM_WAITS_N];
 
     deferred_fn *on_work; /* of http2_conn.work; outside of nghttp2, at the top of the stack */
@@ -75,7 +77,8 @@ struct http2_conn {
     bool has_settings;       /* the peer's first SETTINGS have come */
     bool is_in_head;         /* a header section has begun */
     bool is_condemned;       /* GOAWAY with an error is on its way: nothing more is taken */
-    bool is_dead;            /* waits for the end of the tick to be freed */
+    bool is_cut;             /* the transport is closed, nghttp2 is not asked any more */
+    bool is_over;            /* it waits for the end of the tick to be freed */
 };
 
 struct http2_stream {
@@ -97,8 +100,9 @@ struct http2_stream {
     uint64_t out_left;
     struct field *trailers_in, *trailers_out; /* one block each, with their bytes, or NULL */
     uint32_t trailers_out_n;
-    bool has_owner;  /* somebody to be told, until release or on_closed */
-    bool is_calling; /* inside a callback to the owner */
+    enum reason fault; /* why we have reset it; REASON_none: we have not */
+    bool has_owner;    /* somebody to be told, until release or on_closed */
+    bool is_calling;   /* inside a callback to the owner */
     bool is_pulled;
     bool is_send_blocked; /* the owner waits for on_writable */
     bool is_deferred;     /* nghttp2 waits for bytes of ours */
@@ -108,12 +112,21 @@ struct http2_stream {
     bool has_response; /* its head went, or came */
     bool is_out_ended; /* the owner has ended its message */
     bool is_end_sent;
-    bool is_closed;     /* for nghttp2 it is gone */
-    bool is_busy;       /* inside an operation of the owner's */
-    bool is_head;       /* the method is HEAD */
-    bool is_connect;    /* RFC 8441 */
-    bool is_tunnel;     /* and it stands */
-    bool owes_continue; /* server */
+    bool is_closed;  /* for nghttp2 it is gone */
+    bool is_busy;    /* inside an operation of the owner's */
+    bool is_head;    /* the method is HEAD */
+    bool is_connect; /* RFC 8441 */
+    bool is_tunnel;  /* and it stands */
+    /* server */
+    bool owes_continue;
+    /* client */
+    bool is_begun;                       /* its HEADERS have left nghttp2 */
+    bool is_reset;                       /* by the peer */
+    bool is_unsent;                      /* with fault: nothing of it was processed */
+    uint8_t interim_n;                   /* 1xx responses */
+    uint64_t sent_before;                /* bytes on the connection before its HEADERS; at most */
+    char accept[WEBSOCKET_ACCEPT_BYTES]; /* with is_connect: what the handshake is answered with */
+    bool has_accept;
 };
 
 static inline struct http2_stream *http2_stream_of(struct http_stream *s)

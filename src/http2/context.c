@@ -22,6 +22,7 @@ static void option_set(nghttp2_option *o)
     nghttp2_option_set_max_send_header_block_length(o, 4 * HEAD_BYTES_MAX);
     nghttp2_option_set_max_outbound_ack(o, HTTP2_ACKS_PENDING_MAX);
     nghttp2_option_set_max_settings(o, HTTP2_SETTINGS_ENTRIES_MAX);
+    nghttp2_option_set_peer_max_concurrent_streams(o, 0); /* nothing is asked before it has said */
     /* The owner counts them: nghttp2 counts the pieces that their heads of 9 bytes come in. */
     nghttp2_option_set_max_continuations(o, 9 * (HTTP2_CONTINUATIONS_MAX + 1));
     /* Ours, in guard.c, comes first: it counts, and answers by another code. */
@@ -86,9 +87,9 @@ void http2_gather_give(struct http2_context *x, char *p)
 
 /* ---- nghttp2's heap ---- */
 
-void http2_memory_init(struct http2_memory *m, struct http_budget *budget)
+void http2_memory_init(struct http2_memory *m, struct http_budget *budget, size_t max)
 {
-    *m = (struct http2_memory){.budget = budget};
+    *m = (struct http2_memory){.budget = budget, .max = max};
     list_init(&m->blocks);
 }
 

@@ -33,23 +33,23 @@ char *http2_gather_take(struct http2_context *x);
 /* p may be NULL. */
 void http2_gather_give(struct http2_context *x, char *p);
 
-/* What nghttp2 has for one connection. HTTP2_CONN_MEMORY_MAX is looked at between calls, not
+/* What nghttp2 has for one connection. The maximum is looked at between calls, not
  * enforced inside of nghttp2: its ways out of missing memory are little trodden (1.52 frees a frame
  * twice). Where the heap itself fails, nghttp2 is not called again, and the blocks are freed as
  * they stand here. */
 struct http2_memory {
     struct http_budget *budget;
     struct list blocks;
-    size_t used;
+    size_t used, max;
     bool has_failed;
 };
 
-void http2_memory_init(struct http2_memory *m, struct http_budget *budget);
+void http2_memory_init(struct http2_memory *m, struct http_budget *budget, size_t max);
 /* Frees every block. */
 void http2_memory_clear(struct http2_memory *m);
 static inline bool http2_memory_is_over(const struct http2_memory *m)
 {
-    return m->used > HTTP2_CONN_MEMORY_MAX;
+    return m->used > m->max;
 }
 
 /* For nghttp2_mem: user_data is the struct http2_memory. */

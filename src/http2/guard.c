@@ -19,7 +19,7 @@ static const struct {
                            offsetof(struct stats_page, limit_http2_pings)   },
     [HTTP2_NOISE_SETTINGS] = {HTTP2_SETTINGS_PER_SECOND, 0,
                            offsetof(struct stats_page, limit_http2_settings)},
-    [HTTP2_NOISE_EMPTY] = {HTTP2_EMPTY_PER_SECOND,    0,
+    [HTTP2_NOISE_EMPTY] = {HTTP2_EMPTY_PER_SECOND,    1,
                            offsetof(struct stats_page, limit_http2_empty)   },
     [HTTP2_NOISE_OTHER] = {HTTP2_OTHER_PER_SECOND,    4,
                            offsetof(struct stats_page, limit_http2_other)   },
@@ -30,18 +30,18 @@ void http2_guard_useful(struct http2_guard *g)
     g->useful_n++;
 }
 
-bool http2_guard_allows(struct http2_guard *g, enum http2_noise noise, usec_t now,
-                        struct stats_page *stats)
+bool http2_guard_allows(struct http2_guard *g, enum http2_noise noise, usec_t now)
 {
     if (now - g->began >= USEC_PER_SEC) {
         *g = (struct http2_guard){.began = now};
     }
     uint64_t most = noises[noise].per_second + (uint64_t)noises[noise].per_useful * g->useful_n;
-    if (++g->n[noise] <= most) {
-        return true;
-    }
-    stats_add((stats_value *)(void *)((char *)stats + noises[noise].counter), 1);
-    return false;
+    return ++g->n[noise] <= most;
+}
+
+stats_value *http2_guard_counter(struct stats_page *stats, enum http2_noise noise)
+{
+    return (stats_value *)(void *)((char *)stats + noises[noise].counter);
 }
 
 bool http2_walk_next(struct http2_walk *w, struct str *p, struct http2_frame_head *ret)

@@ -24,9 +24,10 @@ struct http2_guard {
 
 /* A HEADERS or DATA frame went or came. */
 void http2_guard_useful(struct http2_guard *g);
-/* False: that was once too often, which is counted. */
-bool http2_guard_allows(struct http2_guard *g, enum http2_noise noise, usec_t now,
-                        struct stats_page *stats);
+/* False: that was once too often. */
+bool http2_guard_allows(struct http2_guard *g, enum http2_noise noise, usec_t now);
+/* Where a client's excess is counted. */
+stats_value *http2_guard_counter(struct stats_page *stats, enum http2_noise noise);
 
 /* The heads of frames as they come in, in whatever pieces: nghttp2 passes over some without a word.
  */

@@ -20,7 +20,7 @@ struct http2_head {
     size_t decoded_n;   /* of names and values, also those beyond the limits */
     size_t bytes_max;
     uint32_t field_max;
-    struct field fields[HEAD_FIELDS_MAX + 2]; /* cookie, and what the server adds */
+    struct field fields[HEAD_FIELDS_MAX + 3]; /* cookie, and what either side adds */
     char cookie[HEAD_BYTES_MAX];
     char bytes[HTTP2_HEAD_ROOM];
 };

@@ -19,12 +19,13 @@ static void link_send(struct http2_link *l)
     size_t sent = 0;
     enum err e = l->transport.ops->send(&l->transport, &part, 1, &sent);
     l->out_at += sent;
-    l->is_blocked = e == E_AGAIN;
-    if (l->out_at == l->out_n) {
+    l->is_blocked = e != E_OK;
+    l->is_deaf = e != E_OK && e != E_AGAIN;
+    if (l->out_at == l->out_n || l->is_deaf) {
         l->out_at = l->out_n = 0;
     }
-    if (e != E_OK && e != E_AGAIN) {
-        link_break(l);
+    if (l->is_deaf) {
+        l->events->on_broken(l);
     }
 }
 
@@ -39,7 +40,7 @@ static void on_flush(struct deferred *d)
 
 void http2_link_flush(struct http2_link *l)
 {
-    if (!l->is_broken && !http2_link_is_flushed(l)) {
+    if (!l->is_broken && !l->is_deaf && !http2_link_is_flushed(l)) {
         link_send(l);
     }
     if (http2_link_is_flushed(l) && l->out != NULL && !l->is_inside) {
@@ -71,7 +72,7 @@ char *http2_link_room(struct http2_link *l, size_t n)
     if (link_left(l) < n) {
         link_send(l);
     }
-    if (l->is_broken || link_left(l) < n) {
+    if (l->is_deaf || link_left(l) < n) {
         return NULL;
     }
     char *at = l->out + l->out_n;
@@ -97,7 +98,7 @@ ssize_t http2_link_on_send(nghttp2_session *session, const uint8_t *p, size_t n,
 void http2_link_pump(struct http2_link *l)
 {
     l->is_broken = l->is_broken || l->memory.has_failed;
-    if (l->is_inside || l->is_broken || l->is_blocked) {
+    if (l->is_inside || l->is_broken || l->is_blocked || l->is_waiting) {
         return;
     }
     l->is_inside = true;
@@ -159,7 +160,8 @@ enum err http2_link_open(struct http2_link *l, struct http2_context *context,
 {
     l->context = context;
     l->events = events;
-    http2_memory_init(&l->memory, context->budget);
+    http2_memory_init(&l->memory, context->budget,
+                      is_server ? HTTP2_CONN_MEMORY_MAX : HTTP2_UPSTREAM_MEMORY_MAX);
     nghttp2_mem mem = {&l->memory, http2_mem_alloc, http2_mem_free, http2_mem_calloc,
                        http2_mem_resize};
     int fault = is_server

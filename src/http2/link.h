@@ -15,7 +15,7 @@ struct http2_link;
 struct http2_link_events {
     /* Bytes came, and are about to be given to nghttp2. */
     void (*on_received)(struct http2_link *l, struct str bytes);
-    /* The link broke; inside of whatever was done with it, so only note it. */
+    /* The link broke, or turned deaf; inside of whatever was done with it, so only note it. */
     void (*on_broken)(struct http2_link *l);
     /* Everything gathered has left, or blocked: at the end of a tick, outside of nghttp2. */
     void (*on_flushed)(struct http2_link *l);
@@ -34,6 +34,8 @@ struct http2_link {
     bool is_readable; /* the socket may have bytes (or an end) we have not seen */
     bool has_hangup;  /* epoll has told of the end or an error, once: read until it is met */
     bool is_blocked;  /* the socket takes nothing now */
+    bool is_waiting;  /* the owner lets nothing out yet: the transport does not stand */
+    bool is_deaf;     /* the peer takes nothing more; what it has sent can still be read */
     bool is_inside;   /* of nghttp2: it must not be asked to receive or send */
     bool is_broken;
 };

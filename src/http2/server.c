@@ -44,9 +44,10 @@ static void conn_kill(struct server_conn *c, enum reason why, bool has_reset)
 {
     struct http2_conn *base = &c->base;
     struct stats_page *stats = base->stats;
-    if (base->is_dead) {
+    if (base->is_over) {
         return;
     }
+    base->is_over = true;
     http2_conn_close(base, has_reset);
     while (!list_is_empty(&base->streams)) {
         struct http2_stream *s = container_of(base->streams.next, struct http2_stream, node);
@@ -236,7 +237,7 @@ static void conn_close_if_due(struct server_conn *c)
         return;
     }
     http2_link_flush(link);
-    if (!link->is_broken && http2_link_is_flushed(link)) {
+    if (!link->is_broken && !link->is_deaf && http2_link_is_flushed(link)) {
         c->is_closing = true;
         link->transport.ops->finish(&link->transport);
         http2_conn_defer(&c->base); /* there may be something to discard */
@@ -248,7 +249,7 @@ static void conn_settle(struct server_conn *c)
 {
     http2_conn_pump(&c->base);
     conn_close_if_due(c);
-    if (c->base.link.is_broken) {
+    if (c->base.link.is_broken || c->base.link.is_deaf) {
         conn_kill(c, REASON_client_abort, false);
         return;
     }
@@ -321,10 +322,10 @@ static void conn_read(struct server_conn *c, struct str first)
 
 static void conn_run(struct server_conn *c)
 {
-    if (c->base.link.is_readable && !c->base.is_dead) {
+    if (c->base.link.is_readable && !c->base.is_over) {
         conn_read(c, STR_EMPTY);
     }
-    if (!c->base.is_dead) {
+    if (!c->base.is_over) {
         conn_settle(c);
     }
 }
@@ -464,10 +465,10 @@ enum err http2_server_take(struct http2_server *s, struct transport *t,
     base->walk.left = NGHTTP2_CLIENT_MAGIC_LEN;
     base->link.is_readable = true; /* a TLS transport may hold more, without a further event */
     conn_read(c, first);
-    if (!base->is_dead && s->is_draining) {
+    if (!base->is_over && s->is_draining) {
         conn_go_away(c);
     }
-    if (!base->is_dead) {
+    if (!base->is_over) {
         conn_settle(c);
     }
     return E_OK;

@@ -179,7 +179,7 @@ static void stream_on_timer(struct timer *t)
 
 void http2_stream_consume(struct http2_stream *s, size_t n)
 {
-    if (n == 0 || s->conn->is_dead) {
+    if (n == 0 || s->conn->is_cut) {
         return;
     }
     int fault = s->is_closed || s->is_in_ended
@@ -236,6 +236,9 @@ void http2_stream_data(struct http2_stream *s, struct str data, bool is_end)
     } else if (!s->has_owner) {
         s->is_in_ended = is_end;
         http2_stream_consume(s, data.n);
+    } else if (data.n > s->in.max - s->in.n) { /* beyond its window: nghttp2 has reset it */
+        http2_stream_consume(s, data.n);
+        return;
     } else {
         buf_add_str(&s->in, data);
         stream_account(s);
@@ -243,6 +246,7 @@ void http2_stream_data(struct http2_stream *s, struct str data, bool is_end)
         if (s->in.bad) {
             stats_add(&s->conn->stats->limit_memory, 1);
             http2_stream_consume(s, data.n);
+            s->fault = REASON_overloaded;
             http2_stream_reset(s, NGHTTP2_INTERNAL_ERROR);
             return;
         }

@@ -176,7 +176,7 @@ static void on_free(struct http_conn *c)
         return;
     }
     busy_del(e, c);
-    if (is_current(e, c) && limit == NULL) {
+    if (is_current(e, c) && limit == NULL && c->stream_max > 0) {
         idle_add(e, c);
         if (e->set->idle_n > UPSTREAM_IDLE_MAX) {
             stats_add(&stats_of(e)->limit_upstream_idle, 1);

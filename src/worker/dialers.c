@@ -26,7 +26,7 @@ static struct http_dialer *dialers_take(struct upstream_dialers *base, const str
     case SNAP_TCP:
         return &d->tcp[s->proxy_protocol].dialer; /* the verifier has looked at it */
     case SNAP_HTTP2:
-        break;
+        return &d->http2.dialer;
     }
     return &d->refusing;
 }
@@ -45,7 +45,7 @@ static void dialers_give(struct upstream_dialers *base, struct http_dialer *dial
     }
 }
 
-void dialers_init(struct dialers *d, const struct dialers_parts *parts)
+enum err dialers_init(struct dialers *d, const struct dialers_parts *parts)
 {
     *d = (struct dialers){
         .upstream = {dialers_take, dialers_give},
@@ -57,9 +57,11 @@ void dialers_init(struct dialers *d, const struct dialers_parts *parts)
     }
     upstream_tls_init(&d->tls, parts->http1, parts->tls, parts->routes, parts->secrets,
                       parts->stats);
+    return http2_dialer_init(&d->http2, parts->http2, parts->stats, NULL);
 }
 
 void dialers_fini(struct dialers *d)
 {
     upstream_tls_fini(&d->tls);
+    http2_dialer_fini(&d->http2);
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "http1/client.h"
+#include "http2/client.h"
 #include "tcp/client.h"
 #include "upstream/upstream.h"
 #include "worker/upstream_tls.h"
@@ -13,6 +14,7 @@ enum { PROXY_PROTOCOLS_N = 3 }; /* no header, version 1, version 2 */
 struct dialers {
     struct upstream_dialers upstream; /* what the set calls */
     struct http1_dialer http1;
+    struct http2_dialer http2;
     struct tcp_dialer tcp[PROXY_PROTOCOLS_N];
     struct upstream_tls tls;
     struct http_dialer refusing; /* for what this worker does not speak */
@@ -21,12 +23,14 @@ struct dialers {
 /* What they are made of; all borrowed for their life. */
 struct dialers_parts {
     struct http1_context *http1;
+    struct http2_context *http2;
     struct tcp_context *tcp;
     struct tls_shared *tls;
     const struct snapshot *routes, *secrets;
     struct stats_page *stats;
 };
 
-void dialers_init(struct dialers *d, const struct dialers_parts *parts);
+/* Errors: E_NOMEM. */
+enum err dialers_init(struct dialers *d, const struct dialers_parts *parts);
 /* When all were given back and the last connection is gone. */
 void dialers_fini(struct dialers *d);

@@ -233,17 +233,18 @@ static uint16_t port_of(const struct heritage *h, struct str listener)
     return 0;
 }
 
-static void dialers_open(struct worker *w)
+static enum err dialers_open(struct worker *w)
 {
     const struct dialers_parts parts = {
         .http1 = &w->http1,
+        .http2 = &w->http2,
         .tcp = &w->tcp,
         .tls = &w->tls_shared,
         .routes = &w->snapshot,
         .secrets = &w->secrets,
         .stats = w->stats,
     };
-    dialers_init(&w->dialers, &parts);
+    return dialers_init(&w->dialers, &parts);
 }
 
 static enum err worker_init(struct worker *w)
@@ -257,9 +258,10 @@ static enum err worker_init(struct worker *w)
     TRY(access_log_init(&w->log, h->log_fd, (enum access_log_format)h->log_format));
     settings_take(w, &snap_settings_default);
     TRY(http1_context_init(&w->http1, w->loop, &w->settings, &w->budget));
+    TRY(http2_context_init(&w->http2, w->loop, &w->settings, &w->budget));
     TRY(tcp_context_init(&w->tcp, w->loop, &w->settings, &w->budget, w->stats));
     TRY(tls_shared_init(&w->tls_shared));
-    dialers_open(w);
+    TRY(dialers_open(w));
     TRY(stats_endpoint_table_new(stats_endpoint_region(w->area, h->index), &w->endpoints));
     TRY(upstream_set_new(&w->snapshot, &w->dialers.upstream, &w->settings, w->stats, w->endpoints,
                          h->index, &w->upstreams));
@@ -277,7 +279,6 @@ static enum err worker_init(struct worker *w)
     };
     TRY(proxy_init(&w->proxy));
     http1_server_init(&w->server, &w->http1, &w->proxy.handler, w->stats);
-    TRY(http2_context_init(&w->http2, w->loop, &w->settings, &w->budget));
     TRY(http2_server_init(&w->server2, &w->http2, &w->proxy.handler, w->stats));
     w->heir.take = on_http2;
     w->server.heir = &w->heir;

@@ -74,7 +74,7 @@ static void on_conn_closed(struct http_conn *c, enum reason why, bool has_connec
     w->conn = NULL;
 }
 
-static const struct http_conn_events conn_events = {on_connected, on_free, on_conn_closed};
+static const struct http_conn_events conn_events = {on_connected, on_free, on_free, on_conn_closed};
 
 /* ---- the owner of the stream ---- */
 

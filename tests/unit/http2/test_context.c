@@ -14,7 +14,7 @@ static void test_memory_is_counted(void **state)
     (void)state;
     struct http_budget budget = {0};
     struct http2_memory m;
-    http2_memory_init(&m, &budget);
+    http2_memory_init(&m, &budget, HTTP2_CONN_MEMORY_MAX);
     char *p = http2_mem_alloc(100, &m);
     assert_true(m.used >= 100 && budget.used == m.used);
     p[99] = 'x';
@@ -35,7 +35,7 @@ static void test_memory_max(void **state)
     (void)state;
     struct http_budget budget = {0};
     struct http2_memory m;
-    http2_memory_init(&m, &budget);
+    http2_memory_init(&m, &budget, HTTP2_CONN_MEMORY_MAX);
     void *p = http2_mem_alloc(1, &m);
     size_t overhead = m.used - 1;
     http2_mem_free(p, &m);
@@ -53,7 +53,7 @@ static void test_memory_fails(void **state)
     (void)state;
     struct http_budget budget = {0};
     struct http2_memory m;
-    http2_memory_init(&m, &budget);
+    http2_memory_init(&m, &budget, HTTP2_CONN_MEMORY_MAX);
     void *p = http2_mem_alloc(10, &m);
     size_t used = m.used;
     mem_fail_from(1);

@@ -18,6 +18,7 @@ struct world {
     struct tcp_context tcp;
     struct tls_shared tls;
     struct snapshot routes, secrets;
+    struct http2_context http2;
     struct stats_page *stats;
     struct dialers dialers;
 };
@@ -29,17 +30,19 @@ static void world_init(struct world *w)
     memset(w->stats, 0, sizeof(*w->stats));
     assert_int_equal(loop_new(&w->loop), E_OK);
     assert_int_equal(http1_context_init(&w->http1, w->loop, &w->settings, &w->budget), E_OK);
+    assert_int_equal(http2_context_init(&w->http2, w->loop, &w->settings, &w->budget), E_OK);
     assert_int_equal(tcp_context_init(&w->tcp, w->loop, &w->settings, &w->budget, w->stats), E_OK);
     assert_int_equal(tls_shared_init(&w->tls), E_OK);
     snapshot_init(&w->routes);
     snapshot_init(&w->secrets);
     const struct dialers_parts parts = {.http1 = &w->http1,
+                                        .http2 = &w->http2,
                                         .tcp = &w->tcp,
                                         .tls = &w->tls,
                                         .routes = &w->routes,
                                         .secrets = &w->secrets,
                                         .stats = w->stats};
-    dialers_init(&w->dialers, &parts);
+    assert_int_equal(dialers_init(&w->dialers, &parts), E_OK);
 }
 
 static void world_fini(struct world *w)
@@ -50,6 +53,7 @@ static void world_fini(struct world *w)
     tls_shared_fini(&w->tls);
     tcp_context_fini(&w->tcp);
     http1_context_fini(&w->http1);
+    http2_context_fini(&w->http2);
     loop_free(w->loop);
     free(w->stats);
 }
@@ -66,10 +70,11 @@ static void test_by_protocol(void **state)
     (void)state;
     struct world w;
     world_init(&w);
-    struct snap_service http1 = {.protocol = SNAP_HTTP1};
+    struct snap_service http1 = {.protocol = SNAP_HTTP1}, http2 = {.protocol = SNAP_HTTP2};
     struct http_dialer *first = take(&w, &http1), *second = take(&w, &http1);
     assert_ptr_equal(first, second);
     assert_ptr_equal(first, &w.dialers.http1.dialer);
+    assert_ptr_equal(take(&w, &http2), &w.dialers.http2.dialer);
     w.dialers.upstream.give(&w.dialers.upstream, first);
     assert_ptr_equal(take(&w, &http1), first);
     for (uint8_t i = 0; i < PROXY_PROTOCOLS_N; i++) {
@@ -86,7 +91,7 @@ static void test_refused(void **state)
 {
     (void)state;
     static const struct snap_service services[] = {
-        {.protocol = SNAP_HTTP2},
+        {.protocol = SNAP_HTTP2, .is_tls = 1},
     };
     struct world w;
     struct http_conn *conn = NULL;

@@ -73,7 +73,7 @@ static void on_closed(struct http_conn *c, enum reason why, bool has_connected)
     w->conn = NULL;
 }
 
-static const struct http_conn_events conn_events = {on_connected, on_free, on_closed};
+static const struct http_conn_events conn_events = {on_connected, on_free, on_free, on_closed};
 
 /* ---- shards ---- */
 
