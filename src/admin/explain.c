@@ -66,6 +66,8 @@ const char *explain_service_state(const struct explanation *e, const struct expl
     case SNAP_SERVICE_UNRESOLVED:
         return e->world->is_offline ? "its ExternalName is not looked up here; ask a running Lintel"
                                     : "the ExternalName does not resolve";
+    case SNAP_SERVICE_UNSUPPORTED:
+        return "its endpoints are to be spoken to in a way that is not supported";
     }
     return "unknown";
 }
@@ -384,14 +386,17 @@ static enum err backend_endpoints(struct explanation *e, struct explain_backend 
 static enum err backend_fill(struct explanation *e, const struct snap_backend *from,
                              struct explain_backend *b)
 {
-    struct str key = snap_str_get(e->match.host, from->service), rest;
-    const struct snapshot_entry *entry =
-        snapshot_find(e->world->snapshot, SNAP_SERVICE, key, from->service_hash);
+    bool is_tls = str_eq(e->request->listener, STR("https"));
+    struct str rest, port;
+    struct str key = snap_str_get(e->match.host, is_tls ? from->secure : from->service);
+    const struct snapshot_entry *entry = snapshot_find(
+        e->world->snapshot, SNAP_SERVICE, key, is_tls ? from->secure_hash : from->service_hash);
     b->backend = from;
     b->service = entry == NULL ? NULL : (const struct snap_service *)(const void *)entry->shard;
-    /* The key is "<namespace>/<service>/<port>"; none of them holds a '/'. */
+    /* The key is "<namespace>/<service>/<port>", and perhaps "/<variant>"; none holds a '/'. */
     (void)str_cut(key, '/', &b->namespace_name, &rest);
-    (void)str_cut(rest, '/', &b->name, &b->port);
+    (void)str_cut(rest, '/', &b->name, &port);
+    b->port = str_first(port, str_find(port, '/'));
     return backend_endpoints(e, b);
 }
 

@@ -147,6 +147,9 @@ static void emit_backend(struct json *j, const struct explanation *e,
     json_name_str(j, "service", b->name);
     json_name_str(j, "port", b->port);
     json_name_u64(j, "weight", b->backend->weight);
+    if (b->service != NULL) {
+        json_name_cstr(j, "protocol", snap_service_speech(b->service));
+    }
     json_name_cstr(j, "state", explain_service_state(e, b));
     json_name(j, "endpoints");
     json_array(j);

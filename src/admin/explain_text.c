@@ -337,6 +337,9 @@ static void emit_backend(const struct painter *p, const struct explanation *e,
     if (!is_only) {
         buf_addf(p->out, ", weight %u", b->backend->weight);
     }
+    if (b->service != NULL) {
+        buf_addf(p->out, ", by %s", snap_service_speech(b->service));
+    }
     if (b->service == NULL || b->service->status != SNAP_SERVICE_OK) {
         ink(p, INK_BAD);
         buf_addf(p->out, ": %s", explain_service_state(e, b));

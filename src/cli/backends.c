@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "document/json_write.h"
+#include "stats/endpoints.h"
 
 #include <unistd.h>
 
@@ -45,6 +46,12 @@ static bool is_host_for(struct str pattern, struct str host)
             str_eq_nocase(str_from(pattern, 1), str_from(host, dot)));
 }
 
+/* Of the rules that lead to the Service port, those that speak to it in the port's way. */
+static bool is_rule_of(const struct port *p, const struct served_rule *r)
+{
+    return compile_has_variant(r->ingress, snap_str_get(p->snap, p->snap->variant));
+}
+
 static bool is_wanted(const struct port *p)
 {
     const struct backends *b = p->b;
@@ -53,7 +60,7 @@ static bool is_wanted(const struct port *p)
                str_eq(p->service, b->wanted_service);
     }
     for (size_t i = 0; i < p->rule_n && b->wanted_host.n > 0; i++) {
-        if (is_host_for(p->rules[i].host, b->wanted_host)) {
+        if (is_rule_of(p, &p->rules[i]) && is_host_for(p->rules[i].host, b->wanted_host)) {
             return true;
         }
     }
@@ -91,11 +98,11 @@ static const char *state_text(const struct endpoint *e)
 static const struct top_endpoint *live_find(const struct port *p, struct str address)
 {
     const struct top_sample *live = p->b->live;
+    struct str key = snap_str_get(p->snap, p->snap->shard.key);
     for (size_t i = 0; live != NULL && i < live->endpoint_n; i++) {
-        struct str space, name;
-        (void)str_cut(live->endpoints[i].service, '/', &space, &name); /* or name is empty */
-        bool is_service = str_eq(space, p->namespace_name) && str_has_prefix(name, p->service) &&
-                          (name.n == p->service.n || name.p[p->service.n] == '/');
+        struct str service = live->endpoints[i].service;
+        bool is_cut = service.n == STATS_ENDPOINT_SERVICE_BYTES;
+        bool is_service = is_cut ? str_has_prefix(key, service) : str_eq(key, service);
         if (is_service && str_eq(live->endpoints[i].address, address)) {
             return &live->endpoints[i];
         }
@@ -220,7 +227,9 @@ static void text_rules(struct port *p)
     struct grid g;
     grid_init(&g, heads, 2);
     for (size_t i = 0; i < p->rule_n; i++) {
-        text_rule(&g, &p->rules[i]);
+        if (is_rule_of(p, &p->rules[i])) {
+            text_rule(&g, &p->rules[i]);
+        }
     }
     grid_emit(p->out, &g, 2, p->has_color);
     grid_fini(&g);
@@ -241,6 +250,9 @@ static void text_port(struct port *p)
         buf_addf(&line, "%zu of %zu endpoint%s used", p->used_n, p->all_n,
                  p->all_n == 1 ? "" : "s");
     }
+    if (why == NULL) {
+        buf_addf(&line, "  %s", snap_service_speech(p->snap));
+    }
     bool is_bad = p->snap->endpoints.n == 0;
     buf_add_str(p->out, p->b->shown_n > 0 ? STR("\n") : STR_EMPTY);
     grid_paint(p->out, is_bad ? GRID_BAD : GRID_HEAD, p->has_color, buf_str(&line));
@@ -257,6 +269,8 @@ static void json_port(struct port *p)
     json_name_str(j, "namespace", p->namespace_name);
     json_name_str(j, "service", p->service);
     json_name_str(j, "port", p->number);
+    json_name_cstr(j, "protocol", snap_service_speech(p->snap));
+    json_name_str(j, "variant", snap_str_get(p->snap, p->snap->variant));
     json_name_cstr(j, "problem", served_status_text(p->snap->status));
     json_name_u64(j, "endpointsUsed", p->snap->endpoints.n);
     json_name(j, "endpoints");
@@ -266,7 +280,9 @@ static void json_port(struct port *p)
     json_name(j, "rules");
     json_array(j);
     for (size_t i = 0; i < p->rule_n; i++) {
-        json_rule(j, &p->rules[i]);
+        if (is_rule_of(p, &p->rules[i])) {
+            json_rule(j, &p->rules[i]);
+        }
     }
     json_end_array(j);
     json_end_object(j);

@@ -58,7 +58,8 @@ static int service_order(const void *a, const void *b)
     const struct snap_service *y = *(const struct snap_service *const *)b;
     int order = str_cmp(text_of(x, x->namespace_name), text_of(y, y->namespace_name));
     order = order != 0 ? order : str_cmp(text_of(x, x->name), text_of(y, y->name));
-    return order != 0 ? order : str_cmp(text_of(x, x->port), text_of(y, y->port));
+    order = order != 0 ? order : str_cmp(text_of(x, x->port), text_of(y, y->port));
+    return order != 0 ? order : str_cmp(text_of(x, x->variant), text_of(y, y->variant));
 }
 
 enum err served_services(const struct offline *o, const struct snap_service ***ret, size_t *ret_n)
@@ -96,6 +97,8 @@ const char *served_status_text(uint8_t status)
         return "its external name is refused";
     case SNAP_SERVICE_UNRESOLVED:
         return "its external name has not been looked up";
+    case SNAP_SERVICE_UNSUPPORTED:
+        return "its endpoints are to be spoken to in a way that is not supported";
     }
     return NULL;
 }

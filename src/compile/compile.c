@@ -126,8 +126,10 @@ static enum err any_host_start(struct compile *c)
         return E_NOMEM;
     }
     if (c->options->default_service.n > 0) {
-        struct port_node *port =
-            port_make(c, c->options->default_namespace, c->options->default_service, STR_EMPTY);
+        const struct key key = {
+            {c->options->default_namespace, c->options->default_service}
+        };
+        struct port_node *port = port_make(c, &key);
         if (port == NULL) {
             return E_NOMEM; /* the host stays, unused, for the next try */
         }

@@ -126,6 +126,10 @@ typedef void compile_endpoint_fn(void *arg, const struct endpoint *e, uint16_t p
 void compile_each_endpoint(const struct compile *c, struct str namespace_name, struct str service,
                            struct str port, compile_endpoint_fn *fn, void *arg);
 
+/* True when the Ingress speaks to the endpoints of the Service ports it names in this way
+ * (snap_service.variant), or in this way too. */
+bool compile_has_variant(const struct ingress *ingress, struct str variant);
+
 /* IngressClasses may not be read, so that none is in the store: an ingressClassName is ours when it
  * is --ingress-class. Takes effect with the next run. */
 void compile_hide_classes(struct compile *c, bool are_hidden);

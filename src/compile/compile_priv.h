@@ -60,8 +60,10 @@ void diag_owner_clear(struct list *owner);
 
 /* ---- records (index.c) ---- */
 
+enum { KEY_PARTS = 4 };
+
 struct key {
-    struct str part[3];
+    struct str part[KEY_PARTS];
 };
 
 struct product { /* what has been emitted for a key */
@@ -164,7 +166,8 @@ struct service_node { /* key: namespace, name */
     struct list ports; /* port_node.in_service */
 };
 
-struct port_node { /* key: namespace, service, port as written; "" = the Service's first port */
+struct port_node { /* key: namespace, service, port as written ("" = the Service's first port), and
+                      the variant: how Ingresses say that it is spoken to; see speech.c */
     struct node node;
     struct list uses; /* use.in_port */
     struct list in_service, in_name;
@@ -220,8 +223,15 @@ struct endpoint_list {
     size_t n, cap;
 };
 
+struct speech { /* how endpoints are spoken to */
+    enum snap_protocol protocol;
+    bool is_tls;
+    bool is_unsupported;
+};
+
 struct service_work {
     enum snap_service_status status;
+    struct speech speech;
     enum snap_balance balance;
     struct endpoint_list endpoints;
     struct endpoint_list terminating; /* taken when nothing is ready */
@@ -289,8 +299,7 @@ static inline void node_mark(struct list *queue, struct node *n)
     }
 }
 struct host_node *host_make(struct compile *c, struct str pattern);
-struct port_node *port_make(struct compile *c, struct str namespace_name, struct str service,
-                            struct str port);
+struct port_node *port_make(struct compile *c, const struct key *key);
 /* Makes name what port depends on; empty: nothing. Errors: E_NOMEM. */
 enum err port_depend(struct compile *c, struct port_node *port, struct str name);
 /* Frees the port's record and what only it refers to. */
@@ -430,7 +439,7 @@ bool client_auth_get(const struct ingress *in, struct client_auth *ret);
 /* Says what is wrong with the annotations. */
 void client_auth_check(struct compile *c, struct diag_batch *batch, const struct ingress *in);
 
-/* ---- service.c, endpoints.c, external.c, balance.c ---- */
+/* ---- service.c, endpoints.c, external.c, balance.c, speech.c ---- */
 
 enum err service_compile(struct compile *c, struct port_node *port);
 /* Tells every Ingress that uses port of c->what; more is what stands behind the place. */
@@ -452,6 +461,18 @@ void balance_check(struct compile *c, struct diag_batch *batch, const struct ing
 /* What the first Ingress that uses port says; tells those that say something else. */
 enum snap_balance balance_gather(struct compile *c, struct diag_batch *batch,
                                  const struct port_node *port);
+/* The variants of the Service ports that an Ingress names: for clients that speak TLS another one,
+ * unless secure is empty. */
+struct variants {
+    struct str plain, secure;
+};
+struct variants variants_of(const struct ingress *ingress);
+/* Says what is wrong with the annotation. */
+void speech_check(struct compile *c, struct diag_batch *batch, const struct ingress *ingress);
+struct speech speech_of_variant(struct str variant);
+/* What the port's appProtocol says, where no Ingress says anything; service_port may be NULL. */
+void speech_gather(struct compile *c, struct diag_batch *batch, const struct port_node *port,
+                   const struct service_port *service_port);
 /* NULL when the Service has no such TCP port. */
 const struct service_port *service_find_port(const struct service *service, struct str port);
 /* The same; a headless Service without ports has any, which fills *portless. */

@@ -122,6 +122,7 @@ enum err external_gather(struct compile *c, struct diag_batch *batch, struct por
         return give_up(c, batch, port, SNAP_SERVICE_REFUSED, &switched_off, service);
     }
     uint16_t number = external_port(service, port->node.key.part[2]);
+    speech_gather(c, batch, port, service_find_port(service, port->node.key.part[2]));
     if (number == 0) {
         TRY(port_depend(c, port, STR_EMPTY));
         service_tell_no_port(c, batch, port);

@@ -16,6 +16,7 @@ struct route_parts {
     struct place place;
     struct str backend_service; /* empty: none */
     struct str backend_port;
+    struct variants variants;
     const char *log_name; /* NULL: from the backend */
     struct snap_range filters;
 };
@@ -65,15 +66,30 @@ static enum err all_filters(struct compile *c, struct snap_range *ret_default)
 
 /* ---- routes ---- */
 
+static void service_write_key(struct compile *c, const struct key *key, struct snap_str *ret,
+                              uint64_t *ret_hash)
+{
+    service_key(c, key);
+    *ret = snap_add_str(&c->shard, buf_str(&c->key));
+    *ret_hash = hash_str(buf_str(&c->key));
+    c->shard.bad |= c->key.bad;
+}
+
 static void backend_write(struct compile *c, struct layout *l, const struct route_parts *parts)
 {
     struct buf *b = &c->shard;
     struct key key = {
-        {parts->owner_namespace, parts->backend_service, parts->backend_port}
+        {parts->owner_namespace, parts->backend_service, parts->backend_port,
+         parts->variants.plain}
     };
-    service_key(c, &key);
-    uint64_t hash = hash_str(buf_str(&c->key));
-    struct snap_str service = snap_add_str(b, buf_str(&c->key));
+    struct snap_backend to = {.weight = 1};
+    service_write_key(c, &key, &to.service, &to.service_hash);
+    to.secure = to.service;
+    to.secure_hash = to.service_hash;
+    if (parts->variants.secure.n > 0) {
+        key.part[3] = parts->variants.secure;
+        service_write_key(c, &key, &to.secure, &to.secure_hash);
+    }
     buf_reset(&c->key);
     if (parts->log_name != NULL) {
         buf_addf(&c->key, "%s", parts->log_name);
@@ -81,12 +97,9 @@ static void backend_write(struct compile *c, struct layout *l, const struct rout
         buf_addf(&c->key, "%.*s-%.*s-%.*s", STR_ARG(key.part[0]), STR_ARG(key.part[1]),
                  STR_ARG(key.part[2]));
     }
-    struct snap_str log_name = snap_add_str(b, buf_str(&c->key));
+    to.log_name = snap_add_str(b, buf_str(&c->key));
     b->bad |= c->key.bad;
-    struct snap_backend *backend =
-        snap_at(b, l->backends.offset, struct snap_backend) + l->backend_n++;
-    *backend = (struct snap_backend){
-        .service = service, .service_hash = hash, .weight = 1, .log_name = log_name};
+    snap_at(b, l->backends.offset, struct snap_backend)[l->backend_n++] = to;
 }
 
 static void route_write(struct compile *c, struct layout *l, const struct route_parts *parts,
@@ -121,6 +134,7 @@ static void ingress_route_write(struct compile *c, struct layout *l,
     if (backend_is_service(backend)) {
         parts.backend_service = backend->service;
         parts.backend_port = backend_port(backend, digits);
+        parts.variants = variants_of(owner->object);
     }
     route_write(c, l, &parts, parts.owner_namespace);
 }
@@ -150,6 +164,7 @@ static void default_write(struct compile *c, struct layout *l, const struct host
         parts.owner_name = STR_EMPTY;
         parts.backend_service = key->part[1];
         parts.backend_port = key->part[2];
+        parts.variants = (struct variants){STR_EMPTY, STR_EMPTY};
         parts.log_name = "upstream-default-backend"; /* as ingress-nginx logs it */
         route_write(c, l, &parts, STR_EMPTY);
     } else {

@@ -7,9 +7,8 @@
 
 static uint64_t key_hash(const struct key *key)
 {
-    enum { PARTS = 3 };
-    uint64_t parts[PARTS];
-    for (size_t i = 0; i < PARTS; i++) {
+    uint64_t parts[KEY_PARTS];
+    for (size_t i = 0; i < KEY_PARTS; i++) {
         parts[i] = hash_str(key->part[i]);
     }
     return hash_bytes(parts, sizeof(parts));
@@ -19,8 +18,12 @@ static bool key_is(const void *value, const void *key)
 {
     const struct node *n = value;
     const struct key *k = key;
-    return str_eq(n->key.part[0], k->part[0]) && str_eq(n->key.part[1], k->part[1]) &&
-           str_eq(n->key.part[2], k->part[2]);
+    for (size_t i = 0; i < KEY_PARTS; i++) {
+        if (!str_eq(n->key.part[i], k->part[i])) {
+            return false;
+        }
+    }
+    return true;
 }
 
 void *node_find(const struct map *m, const struct key *key)
@@ -30,13 +33,16 @@ void *node_find(const struct map *m, const struct key *key)
 
 static struct node *node_new(const struct key *key, size_t size)
 {
-    size_t text = key->part[0].n + key->part[1].n + key->part[2].n;
+    size_t text = 0;
+    for (size_t i = 0; i < KEY_PARTS; i++) {
+        text += key->part[i].n;
+    }
     struct node *n = mem_calloc(1, size + text);
     if (n == NULL) {
         return NULL;
     }
     char *at = (char *)n + size;
-    for (size_t i = 0; i < sizeof(key->part) / sizeof(key->part[0]); i++) {
+    for (size_t i = 0; i < KEY_PARTS; i++) {
         mem_copy(at, key->part[i].p, key->part[i].n);
         n->key.part[i] = str_make(at, key->part[i].n);
         at += key->part[i].n;
@@ -104,17 +110,13 @@ static void service_release(struct compile *c, struct service_node *service)
     }
 }
 
-struct port_node *port_make(struct compile *c, struct str namespace_name, struct str service_name,
-                            struct str port_text)
+struct port_node *port_make(struct compile *c, const struct key *key)
 {
-    struct key key = {
-        {namespace_name, service_name, port_text}
-    };
-    struct service_node *service = service_make(c, &key);
+    struct service_node *service = service_make(c, key);
     if (service == NULL) {
         return NULL;
     }
-    struct port_node *port = node_make(&c->ports, &key, sizeof(*port));
+    struct port_node *port = node_make(&c->ports, key, sizeof(*port));
     if (port == NULL) {
         service_release(c, service);
         return NULL;

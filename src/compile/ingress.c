@@ -74,15 +74,10 @@ static enum err links_make(struct compile *c, struct ingress_node *n)
     return link_add(c, n, STR_EMPTY, SNAP_DEFAULT_RULE);
 }
 
-static enum err use_add(struct compile *c, struct ingress_node *n, struct place place)
+static enum err use_add(struct compile *c, struct ingress_node *n, struct place place,
+                        const struct key *key)
 {
-    const struct ingress_backend *backend = place_backend(n->object, place);
-    if (!backend_is_service(backend)) {
-        return E_OK;
-    }
-    char digits[U16_DIGITS];
-    struct port_node *port =
-        port_make(c, n->node.key.part[0], backend->service, backend_port(backend, digits));
+    struct port_node *port = port_make(c, key);
     if (port == NULL) {
         return E_NOMEM;
     }
@@ -97,20 +92,38 @@ static enum err use_add(struct compile *c, struct ingress_node *n, struct place 
     return E_OK;
 }
 
+/* Of the Service port that the backend at place names, in each way in which it is spoken to. */
+static enum err uses_add(struct compile *c, struct ingress_node *n, struct place place,
+                         const struct variants *variants)
+{
+    const struct ingress_backend *backend = place_backend(n->object, place);
+    char digits[U16_DIGITS];
+    if (!backend_is_service(backend)) {
+        return E_OK;
+    }
+    struct key key = {
+        {n->node.key.part[0], backend->service, backend_port(backend, digits), variants->plain}
+    };
+    TRY(use_add(c, n, place, &key));
+    key.part[3] = variants->secure;
+    return variants->secure.n > 0 ? use_add(c, n, place, &key) : E_OK;
+}
+
 static enum err uses_make(struct compile *c, struct ingress_node *n)
 {
+    struct variants variants = variants_of(n->object);
     size_t places = 1;
     for (uint32_t i = 0; i < n->object->rule_n; i++) {
         places += n->object->rules[i].path_n;
     }
-    n->uses = mem_calloc(places, sizeof(*n->uses));
+    n->uses = mem_calloc(places, (variants.secure.n > 0 ? 2 : 1) * sizeof(*n->uses));
     if (n->uses == NULL) {
         return E_NOMEM;
     }
     c->stamp++;
     struct place place = place_first();
     do {
-        TRY(use_add(c, n, place));
+        TRY(uses_add(c, n, place, &variants));
     } while (place_next(n->object, &place));
     return E_OK;
 }
@@ -225,6 +238,7 @@ void ingress_check(struct compile *c, struct diag_batch *batch, const struct ing
     filters_check(c, batch, in);
     balance_check(c, batch, in);
     client_auth_check(c, batch, in);
+    speech_check(c, batch, in);
 }
 
 static enum err ingress_attach(struct compile *c, struct ingress_node *n, struct diag_batch *batch)

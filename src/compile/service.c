@@ -134,8 +134,13 @@ static enum err service_gather(struct compile *c, struct diag_batch *batch, stru
     c->service.endpoints.n = c->service.terminating.n = 0;
     c->service.status = SNAP_SERVICE_OK;
     c->service.balance = balance_gather(c, batch, port);
+    c->service.speech = speech_of_variant(key->part[3]);
     if (service == NULL) {
         return missing_gather(c, batch, port);
+    }
+    if (c->service.speech.is_unsupported) { /* the Ingress is told */
+        c->service.status = SNAP_SERVICE_UNSUPPORTED;
+        return port_depend(c, port, STR_EMPTY);
     }
     if (service->type == SERVICE_EXTERNAL_NAME) {
         return external_gather(c, batch, port, service);
@@ -147,6 +152,7 @@ static enum err service_gather(struct compile *c, struct diag_batch *batch, stru
         service_tell_no_port(c, batch, port);
         return E_OK;
     }
+    speech_gather(c, batch, port, service_port);
     return endpoints_gather(c, batch, port, service, service_port);
 }
 
@@ -157,6 +163,9 @@ void service_key(struct compile *c, const struct key *key)
     buf_reset(&c->key);
     buf_addf(&c->key, "%.*s/%.*s/%.*s", STR_ARG(key->part[0]), STR_ARG(key->part[1]),
              STR_ARG(key->part[2]));
+    if (key->part[3].n > 0) {
+        buf_addf(&c->key, "/%.*s", STR_ARG(key->part[3]));
+    }
 }
 
 static enum err service_write(struct compile *c, const struct port_node *port)
@@ -171,6 +180,7 @@ static enum err service_write(struct compile *c, const struct port_node *port)
     struct snap_str namespace_name = snap_add_str(b, key->part[0]);
     struct snap_str name = snap_add_str(b, key->part[1]);
     struct snap_str port_text = snap_add_str(b, key->part[2]);
+    struct snap_str variant = snap_add_str(b, key->part[3]);
     struct snap_str none = snap_add_str(b, STR_EMPTY);
     struct snap_array endpoints =
         snap_add_array(b, (uint32_t)w->endpoints.n, sizeof(struct snap_endpoint));
@@ -179,10 +189,11 @@ static enum err service_write(struct compile *c, const struct port_node *port)
         root->namespace_name = namespace_name;
         root->name = name;
         root->port = port_text;
-        root->variant = root->tls_name = root->ciphers = none;
-        root->authority = root->certificate = none;
+        root->variant = variant;
+        root->tls_name = root->ciphers = root->authority = root->certificate = none;
         root->status = (uint8_t)w->status;
-        root->protocol = SNAP_HTTP1;
+        root->protocol = (uint8_t)w->speech.protocol;
+        root->is_tls = w->speech.is_tls;
         root->balance = (uint8_t)w->balance;
         root->endpoints = endpoints;
         mem_copy(snap_at(b, endpoints.offset, char), w->endpoints.items,

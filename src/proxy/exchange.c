@@ -615,8 +615,10 @@ static void proxy_on_request(struct http_handler *h, struct http_stream *s,
         exchange_answer(x, REASON_no_endpoints);
         return;
     }
-    x->service = snap_str_get(x->match.host, x->backend->service);
-    x->service_hash = x->backend->service_hash;
+    const struct snap_backend *b = x->backend;
+    bool is_tls = x->request.peer->is_tls;
+    x->service = snap_str_get(x->match.host, is_tls ? b->secure : b->service);
+    x->service_hash = is_tls ? b->secure_hash : b->service_hash;
     exchange_try(x, REASON_none);
 }
 

@@ -234,6 +234,8 @@ static const char *status_text(enum snap_service_status status)
         return "refused";
     case SNAP_SERVICE_UNRESOLVED:
         return "unresolved";
+    case SNAP_SERVICE_UNSUPPORTED:
+        return "unsupported";
     }
     return "?";
 }
@@ -326,6 +328,9 @@ static void dump_backends(struct dump *d, const struct snap_host *h, struct snap
     for (uint32_t i = range.first; i < range.first + range.n; i++) {
         item_begin(d, NULL);
         add_text(d, "service", h, b[i].service);
+        if (b[i].secure_hash != b[i].service_hash) {
+            add_text(d, "secure", h, b[i].secure);
+        }
         add_u64(d, "weight", b[i].weight);
         add_text(d, "log_name", h, b[i].log_name);
         item_end(d);
@@ -401,6 +406,19 @@ static void dump_endpoint(struct dump *d, const struct snap_endpoint *e)
     item_end(d);
 }
 
+const char *snap_service_speech(const struct snap_service *s)
+{
+    switch ((enum snap_protocol)s->protocol) {
+    case SNAP_HTTP1:
+        return s->is_tls != 0 ? "https" : "http";
+    case SNAP_HTTP2:
+        return s->is_tls != 0 ? "h2" : "h2c";
+    case SNAP_TCP:
+        return "tcp";
+    }
+    return "?";
+}
+
 static const char *protocol_text(enum snap_protocol protocol)
 {
     switch (protocol) {
@@ -446,6 +464,7 @@ static void dump_service(struct dump *d, const struct snap_service *s)
         add_u64(d, "proxy_protocol", s->proxy_protocol);
     }
     if (s->is_tls) {
+        add_bool(d, "is_tls", true);
         dump_service_tls(d, s);
     }
     list_begin(d, "endpoints");

@@ -153,6 +153,8 @@ struct snap_backend {
     uint32_t weight;         /* 0 = never picked */
     uint32_t zero;
     struct snap_str log_name; /* "<namespace>-<service>-<port>", as logs and metrics show it */
+    struct snap_str secure;   /* as service, for requests that came over TLS; most often the same */
+    uint64_t secure_hash;
 };
 
 struct snap_filter { /* see snapshot/filters.def */
@@ -195,11 +197,12 @@ struct snap_host {
 /* ---- SNAP_SERVICE ---- */
 
 enum snap_service_status {
-    SNAP_SERVICE_OK = 1,        /* endpoints may still be empty */
-    SNAP_SERVICE_MISSING = 2,   /* no such Service */
-    SNAP_SERVICE_NO_PORT = 3,   /* the Service has no such port */
-    SNAP_SERVICE_REFUSED = 4,   /* ExternalName switched off, or its address refused */
-    SNAP_SERVICE_UNRESOLVED = 5 /* ExternalName: no address yet */
+    SNAP_SERVICE_OK = 1,         /* endpoints may still be empty */
+    SNAP_SERVICE_MISSING = 2,    /* no such Service */
+    SNAP_SERVICE_NO_PORT = 3,    /* the Service has no such port */
+    SNAP_SERVICE_REFUSED = 4,    /* ExternalName switched off, or its address refused */
+    SNAP_SERVICE_UNRESOLVED = 5, /* ExternalName: no address yet */
+    SNAP_SERVICE_UNSUPPORTED = 6 /* its endpoints do not speak what Lintel speaks */
 };
 
 enum snap_protocol {
@@ -343,6 +346,10 @@ static inline struct str snap_str_get(const void *shard, struct snap_str s)
 {
     return (struct str){(const char *)shard + s.offset, s.n};
 }
+
+/* How its endpoints are spoken to, in one word: "http", "https", "h2c", "h2" (RFC 9113
+ * section 3.1), "tcp". */
+const char *snap_service_speech(const struct snap_service *s);
 
 static inline const void *snap_array_get(const void *shard, struct snap_array a)
 {

@@ -199,15 +199,17 @@ static const struct verify_layout layout_condition = {sizeof(struct snap_conditi
 static bool check_backend(struct verify *c, const void *items, uint32_t i)
 {
     const struct snap_backend *b = (const struct snap_backend *)items + i;
-    struct str service = verify_text(c, b->service);
-    return verify_charge(c, service.n) &&
-           (b->service_hash == hash_str(service) || verify_fail(c, "wrong hash of a service"));
+    struct str service = verify_text(c, b->service), secure = verify_text(c, b->secure);
+    return verify_charge(c, service.n + secure.n) &&
+           ((b->service_hash == hash_str(service) && b->secure_hash == hash_str(secure)) ||
+            verify_fail(c, "wrong hash of a service"));
 }
 
 static const struct verify_field backend_fields[] = {
     STR_AT(struct snap_backend, service),
     ZERO_AT(struct snap_backend, zero),
     STR_AT(struct snap_backend, log_name),
+    STR_AT(struct snap_backend, secure),
 };
 
 static const struct verify_layout layout_backend = {sizeof(struct snap_backend),
@@ -442,20 +444,20 @@ static const struct verify_field service_fields[] = {
     STR_AT(struct snap_service, name),
     STR_AT(struct snap_service, port),
     STR_AT(struct snap_service, variant),
-    {FIELD_ENUM8, offsetof(struct snap_service, status),         SNAP_SERVICE_UNRESOLVED, NULL            },
-    {FIELD_ENUM8, offsetof(struct snap_service, protocol),       SNAP_TCP,                NULL            },
-    {FIELD_UPTO8, offsetof(struct snap_service, balance),        SNAP_BALANCE_LATENCY,    NULL            },
-    {FIELD_UPTO8, offsetof(struct snap_service, proxy_protocol), 2,                       NULL            },
-    {FIELD_BOOL8, offsetof(struct snap_service, is_tls),         0,                       NULL            },
-    {FIELD_BOOL8, offsetof(struct snap_service, is_verified),    0,                       NULL            },
-    {FIELD_BOOL8, offsetof(struct snap_service, sends_name),     0,                       NULL            },
-    {FIELD_BOOL8, offsetof(struct snap_service, is_broken),      0,                       NULL            },
+    {FIELD_ENUM8, offsetof(struct snap_service, status),         SNAP_SERVICE_UNSUPPORTED, NULL            },
+    {FIELD_ENUM8, offsetof(struct snap_service, protocol),       SNAP_TCP,                 NULL            },
+    {FIELD_UPTO8, offsetof(struct snap_service, balance),        SNAP_BALANCE_LATENCY,     NULL            },
+    {FIELD_UPTO8, offsetof(struct snap_service, proxy_protocol), 2,                        NULL            },
+    {FIELD_BOOL8, offsetof(struct snap_service, is_tls),         0,                        NULL            },
+    {FIELD_BOOL8, offsetof(struct snap_service, is_verified),    0,                        NULL            },
+    {FIELD_BOOL8, offsetof(struct snap_service, sends_name),     0,                        NULL            },
+    {FIELD_BOOL8, offsetof(struct snap_service, is_broken),      0,                        NULL            },
     ZERO_AT(struct snap_service, zero),
     STR_AT(struct snap_service, tls_name),
     STR_AT(struct snap_service, ciphers),
     STR_AT(struct snap_service, authority),
     STR_AT(struct snap_service, certificate),
-    {FIELD_ARRAY, offsetof(struct snap_service, endpoints),      0,                       &layout_endpoint},
+    {FIELD_ARRAY, offsetof(struct snap_service, endpoints),      0,                        &layout_endpoint},
 };
 
 const struct verify_layout verify_layout_service = {sizeof(struct snap_service),

@@ -203,6 +203,10 @@ static inline void text_route(struct buf *b, const struct snap_host *h, const st
     buf_addf(b, r->backends.n == 0 ? " -> nothing" : " -> ");
     for (uint32_t i = r->backends.first; i < r->backends.first + r->backends.n; i++) {
         text_str(b, h, backends[i].service);
+        if (backends[i].secure_hash != backends[i].service_hash) {
+            buf_addf(b, " or ");
+            text_str(b, h, backends[i].secure);
+        }
         buf_addf(b, " (");
         text_str(b, h, backends[i].log_name);
         buf_addf(b, ")");
@@ -250,12 +254,15 @@ static inline void text_host(struct buf *b, const struct snap_host *h)
 
 static inline void text_service(struct buf *b, const struct snap_service *s)
 {
-    static const char *const statuses[] = {"?",       "ok",      "missing",
-                                           "no port", "refused", "unresolved"};
+    static const char *const statuses[] = {"?",       "ok",         "missing",    "no port",
+                                           "refused", "unresolved", "unsupported"};
     const struct snap_endpoint *e = snap_array_get(s, s->endpoints);
     buf_addf(b, "service ");
     text_str(b, s, s->shard.key);
     buf_addf(b, ": %s", statuses[s->status]);
+    if (s->protocol != SNAP_HTTP1 || s->is_tls) {
+        buf_addf(b, ", %s", snap_service_speech(s));
+    }
     if (s->balance != SNAP_BALANCE_ROUND_ROBIN) {
         buf_addf(b, ", %s", s->balance == SNAP_BALANCE_LATENCY ? "ewma" : "least_conn");
     }

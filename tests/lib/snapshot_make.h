@@ -99,6 +99,8 @@ static inline void make_route(struct make_at *a, uint32_t id, const char *path,
                                    .service_hash = hash_str(STR("shop/web/80")),
                                    .weight = 3,
                                    .log_name = snap_add_str(b, STR("shop-web-80"))};
+    backend.secure = backend.service;
+    backend.secure_hash = backend.service_hash;
     for (uint32_t i = 0; i < n; i++) {
         struct snap_condition c = {.kind = conditions[i].kind,
                                    .name = snap_add_str(b, str_from_cstr(conditions[i].name)),

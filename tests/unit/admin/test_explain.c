@@ -201,7 +201,7 @@ static void a_request_that_is_served(void **state)
                 "  path       /b\n"
                 "  matched    shop.example.com Prefix /\n"
                 "  rule       Ingress default/shop spec.rules[0].http.paths[0]  m.yaml:15\n"
-                "  backend    Service default/web, port 80\n"
+                "  backend    Service default/web, port 80, by http\n"
                 "    10.0.0.1:8080             pod web-a  slice web-1\n"
                 "    10.0.0.2:8080             pod web-b  slice web-1  node n1  zone z\n"
                 "    10.0.0.3                  not ready  pod web-c  slice web-1\n"

@@ -144,7 +144,7 @@ static void make_host(const struct rig *r, struct buf *b)
         .weight_sum = 1
     };
     *snap_at(b, backends.offset, struct snap_backend) =
-        (struct snap_backend){key, hash_str(service), 1, 0, log_name};
+        (struct snap_backend){key, hash_str(service), 1, 0, log_name, key, hash_str(service)};
     struct snap_host *h = snap_at(b, 0, struct snap_host);
     h->table = table;
     h->host = host;

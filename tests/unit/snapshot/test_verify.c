@@ -215,6 +215,8 @@ static const struct edit edits[] = {
     BACKEND(0, zero, 1, NOT_ZERO),
     BACKEND(0, weight, UINT32_MAX, "weights do not add up"),
     BACKEND(0, log_name.n, 99999, OUT_STR),
+    BACKEND(0, secure.n, 99999, OUT_STR),
+    BACKEND(0, secure_hash, 5, "wrong hash of a service"),
 
     FILTER_AT(kind, 0, "unknown filter"),
     FILTER_AT(kind, 2, "unknown filter"),
@@ -227,7 +229,7 @@ static const struct edit edits[] = {
     SERVE(port.n, 0, NO_NUL),
     SERVE(name.offset, 0, "key differs from namespace, name, port and variant"),
     SERVE(status, 0, NUMBER),
-    SERVE(status, 6, NUMBER),
+    SERVE(status, 7, NUMBER),
     SERVE(status, SNAP_SERVICE_MISSING, "endpoints of a service that is not there"),
     SERVE(protocol, 0, NUMBER),
     SERVE(protocol, 4, NUMBER),
