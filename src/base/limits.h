@@ -53,6 +53,7 @@ enum limit {
     UPSTREAM_FAILURES_MAX = 3,          /* in a row, then the endpoint is ejected */
     UPSTREAM_EJECT_PERCENT = 50,        /* of a service's endpoints at most, rounded down */
     UPSTREAM_TRIES_MAX = 3,
+    UPSTREAM_GOAWAY_TRIES_MAX = 8, /* when the last one only met a connection's end */
     ACCESS_LOG_BYTES_MAX = 256 * 1024,
 
     /* TLS of clients, of one worker */
@@ -223,6 +224,9 @@ enum limit {
 /* Private keys and ticket keys that nothing names any more, until they are taken from the workers,
  * and replaced copies of them, until they are overwritten: who is behind may still need them. */
 #define SECRET_KEPT (60 * USEC_PER_SEC)
+
+/* What a gRPC client asks for beyond it is no deadline. */
+#define GRPC_DEADLINE_MAX (365 * 24 * 3600 * USEC_PER_SEC)
 
 /* Upstream connections are not used again beyond this age. */
 #define UPSTREAM_CONN_AGE_MAX (3600 * USEC_PER_SEC)

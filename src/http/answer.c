@@ -1,6 +1,7 @@
 /* Lintel's own responses. RFC 9110 section 15 for the phrases. */
 #include "http/answer.h"
 
+#include "http/grpc.h"
 #include "wire/date.h"
 
 static const struct {
@@ -156,22 +157,47 @@ static struct str answer_body(struct http_answer *a, enum reason why, enum form 
     return str_make(a->text, wr_n(&w));
 }
 
+static void answer_begin(struct http_answer *a, uint16_t status, int64_t now_s)
+{
+    a->response =
+        (struct http_response){.status = status, .fields = a->fields, .body = HTTP_BODY_LENGTH};
+    struct wr date = wr_make(a->date, sizeof(a->date));
+    date_emit_http(&date, now_s);
+    answer_field(a, FIELD_date, STR("date"), str_make(a->date, wr_n(&date)));
+}
+
+static void answer_reason(struct http_answer *a, enum reason why)
+{
+    answer_field(a, FIELD_OTHER, STR("x-lintel-reason"), str_from_cstr(reason_name(why)));
+}
+
+void http_answer_make_grpc(struct http_answer *a, enum reason why, uint16_t status, struct str type,
+                           int64_t now_s)
+{
+    enum grpc_code code = http_grpc_code(why, status != 0 ? status : reason_status(why));
+    struct wr w = wr_make(a->text, sizeof(a->text));
+    answer_begin(a, 200, now_s);
+    wr_u64(&w, code);
+    struct str code_text = str_make(a->text, wr_n(&w));
+    grpc_message_emit(&w, str_from_cstr(reason_text(why)));
+    must(!w.bad); /* every text of the table fits */
+    struct str message = str_make(a->text + code_text.n, wr_n(&w) - code_text.n);
+    answer_field(a, FIELD_content_type, STR("content-type"), type);
+    answer_field(a, FIELD_OTHER, STR("grpc-status"), code_text);
+    answer_field(a, FIELD_OTHER, STR("grpc-message"), message);
+    answer_reason(a, why);
+    a->body = STR_EMPTY;
+}
+
 void http_answer_make(struct http_answer *a, enum reason why, uint16_t status, struct str accept,
                       struct str location, int64_t now_s)
 {
     enum form form = form_of(accept);
-    a->response = (struct http_response){
-        .status = status != 0 ? status : reason_status(why),
-        .fields = a->fields,
-        .body = HTTP_BODY_LENGTH,
-    };
+    answer_begin(a, status != 0 ? status : reason_status(why), now_s);
     a->body = answer_body(a, why, form);
     a->response.body_n = a->body.n;
-    struct wr date = wr_make(a->date, sizeof(a->date));
-    date_emit_http(&date, now_s);
-    answer_field(a, FIELD_date, STR("date"), str_make(a->date, wr_n(&date)));
     answer_field(a, FIELD_content_type, STR("content-type"), form_type(form));
-    answer_field(a, FIELD_OTHER, STR("x-lintel-reason"), str_from_cstr(reason_name(why)));
+    answer_reason(a, why);
     if (location.n > 0) {
         answer_field(a, FIELD_location, STR("location"), location);
     }

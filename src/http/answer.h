@@ -19,5 +19,9 @@ struct http_answer { /* response points into the struct: do not copy it */
  * else empty; borrowed. now_s: wall clock, for Date. */
 void http_answer_make(struct http_answer *a, enum reason why, uint16_t status, struct str accept,
                       struct str location, int64_t now_s);
+/* The same for a request of gRPC, whose content-type is type: status 200 with the code and the text
+ * of the reason in the head, which is all. */
+void http_answer_make_grpc(struct http_answer *a, enum reason why, uint16_t status, struct str type,
+                           int64_t now_s);
 /* The reason phrase of RFC 9110 for a status; empty for an unknown one. */
 struct str http_status_text(uint16_t status);

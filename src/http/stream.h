@@ -68,6 +68,8 @@ struct http_stream {
     struct http_trailers received; /* valid in the callback that says is_end */
     struct http_trailers to_send;  /* set by the owner before it sends the end; left out where the
                                       protocol has no place for them */
+    enum reason cut_by; /* server side: set by the owner before it releases a response that has no
+                           end, so that the peer can be told; REASON_none: unknown */
     usec_t connected; /* upstream side: when its connection came to stand (monotonic); 0: before the
                          stream was opened, or not yet */
 };
@@ -112,6 +114,7 @@ struct http_conn {
     usec_t opened_at;            /* the owner's */
     struct http_dialer *dialer;  /* the owner's: whose it is */
     uint32_t use_n;              /* the owner's */
+    bool has_stood;              /* the owner's: it is not only being connected */
     uint32_t stream_n, stream_max;
 };
 

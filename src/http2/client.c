@@ -280,6 +280,14 @@ static void conn_send(struct client_conn *c)
     }
 }
 
+/* Of streams that nghttp2 has closed. */
+static void lost_tell(struct client_conn *c)
+{
+    for (struct list *it; (it = list_pop(&c->lost)) != NULL;) {
+        client_stream_finish(container_of(it, struct http2_stream, writable_node));
+    }
+}
+
 /* After anything that happened: outside of nghttp2, at the top of the stack. */
 static void conn_settle(struct client_conn *c)
 {
@@ -292,6 +300,10 @@ static void conn_settle(struct client_conn *c)
     if (!c->base.is_cut) {
         conn_send(c);
     }
+    if (!c->base.is_cut && c->is_capacity_stale) { /* by what sending has told */
+        capacity_update(c);
+    }
+    lost_tell(c);
     pool_tell(c);
     enum client_wait wait = wait_of(c);
     if (!c->base.is_over && wait != c->wait) {
@@ -354,6 +366,7 @@ void client_conn_doubt(struct client_conn *c, usec_t since)
         return;
     }
     c->is_probing = c->is_capacity_stale = true;
+    capacity_set(c, 0);
     if (nghttp2_submit_ping(c->base.link.session, NGHTTP2_FLAG_NONE, NULL) != 0) {
         c->base.link.is_broken = true; /* out of memory */
     }
@@ -471,8 +484,9 @@ static void on_frame(struct http2_conn *base, struct http2_stream *s, const nght
             http2_conn_noise(base, HTTP2_NOISE_OTHER);
         }
         break;
-    case NGHTTP2_GOAWAY:
+    case NGHTTP2_GOAWAY: /* at once: its streams are about to look for another connection */
         c->is_leaving = c->is_capacity_stale = true;
+        capacity_set(c, 0);
         break;
     case NGHTTP2_SETTINGS:
         c->is_capacity_stale = c->is_capacity_stale || (frame->hd.flags & NGHTTP2_FLAG_ACK) == 0;
@@ -564,6 +578,7 @@ static enum err conn_new(struct http2_dialer *d, struct client_conn **ret)
         return e;
     }
     c->dialer = d;
+    list_init(&c->lost);
     c->base.link.is_waiting = true;
     *ret = c;
     return E_OK;

@@ -27,6 +27,7 @@ struct client_conn {
     enum client_state state;
     enum client_wait wait;
     usec_t received_at;
+    struct list lost;          /* streams whose owners are to be told, by writable_node */
     uint32_t free_n;           /* streams whose owners are done, the pool not told yet */
     bool is_leaving;           /* GOAWAY: no further stream */
     bool is_probing;           /* it has been silent for too long; a PING is out */
@@ -47,7 +48,8 @@ void client_conn_doubt(struct client_conn *c, usec_t since);
 /* ---- client_stream.c ---- */
 
 struct http2_stream *client_stream_new(struct client_conn *c); /* NULL: out of memory */
-/* Ends it, as far as its owner is concerned. */
+/* Ends it, as far as its owner is concerned, who may look for another connection at once: not
+ * before the pool knows what this one still takes. */
 void client_stream_lose(struct http2_stream *s, enum reason why, bool is_unsent);
 /* The connection is gone; false: all of the response is here, the owner gets it yet. */
 bool client_stream_cut(struct http2_stream *s, enum reason why, bool has_ended_well);

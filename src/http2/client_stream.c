@@ -64,6 +64,12 @@ static bool is_whole(const struct http2_stream *s)
     return s->has_response && s->is_in_ended;
 }
 
+/* The owner waits for nothing but what is here already. */
+static bool is_served_on(const struct http2_stream *s)
+{
+    return s->has_owner && is_whole(s) && s->fault == REASON_none;
+}
+
 /* As in http1/client.c: the peer has closed before the request reached it. */
 static bool is_untouched(const struct http2_stream *s)
 {
@@ -82,9 +88,13 @@ static enum reason reason_amid(enum reason why)
 bool client_stream_cut(struct http2_stream *s, enum reason why, bool has_ended_well)
 {
     s->is_closed = true; /* nothing is sent on it any more */
-    if (s->has_owner && is_whole(s)) {
+    if (is_served_on(s)) {
         http2_stream_update_wait(s);
         return false;
+    }
+    if (s->fault != REASON_none) { /* it was lost before */
+        client_stream_lose(s, s->fault, s->is_unsent);
+        return true;
     }
     bool is_unsent = !s->is_begun || (!s->has_response && has_ended_well && is_untouched(s));
     client_stream_lose(s, s->has_response ? reason_amid(why) : why, is_unsent);
@@ -372,7 +382,7 @@ static enum reason reason_of(const struct http2_stream *s, uint32_t code, bool *
     }
     if (code == NGHTTP2_REFUSED_STREAM && !s->has_response) { /* RFC 9113 section 8.7 */
         *ret_is_unsent = true;
-        return REASON_upstream_refused;
+        return conn_of(s)->is_leaving ? REASON_upstream_goaway : REASON_upstream_refused;
     }
     if (!s->is_reset) { /* by nghttp2, which the endpoint has caused */
         return REASON_upstream_invalid;
@@ -381,12 +391,6 @@ static enum reason reason_of(const struct http2_stream *s, uint32_t code, bool *
         return REASON_upstream_canceled;
     }
     return s->has_response ? REASON_upstream_cut : REASON_upstream_reset;
-}
-
-/* The owner waits for nothing but what is here already. */
-static bool is_served_on(const struct http2_stream *s)
-{
-    return s->has_owner && is_whole(s) && s->fault == REASON_none;
 }
 
 void client_stream_finish(struct http2_stream *s)
@@ -401,17 +405,13 @@ void client_stream_finish(struct http2_stream *s)
 
 void client_stream_over(struct http2_stream *s, uint32_t code)
 {
-    if (!is_served_on(s)) {
-        s->fault = reason_of(s, code, &s->is_unsent);
+    list_del(&s->writable_node); /* the rest is not wanted */
+    if (is_served_on(s)) {
+        http2_stream_update_wait(s);
+        return;
     }
-    if (s->is_send_blocked && !list_is_linked(&s->writable_node)) {
-        s->is_send_blocked = false; /* the rest is not wanted */
-    }
-    if (s->is_busy || s->is_calling) {
-        http2_stream_defer(s);
-    } else {
-        client_stream_finish(s);
-    }
+    s->fault = reason_of(s, code, &s->is_unsent);
+    list_append(&conn_of(s)->lost, &s->writable_node);
 }
 
 void client_stream_end_sent(struct http2_stream *s)

@@ -119,6 +119,7 @@ struct http2_stream {
     bool is_tunnel;  /* and it stands */
     /* server */
     bool owes_continue;
+    bool is_grpc;
     /* client */
     bool is_begun;                       /* its HEADERS have left nghttp2 */
     bool is_reset;                       /* by the peer */

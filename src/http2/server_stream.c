@@ -10,6 +10,7 @@
 
 #include "base/mem.h"
 #include "http/answer.h"
+#include "http/grpc.h"
 #include "http2/emit.h"
 #include "wire/base64.h"
 #include "wire/uri.h"
@@ -35,7 +36,12 @@ struct http2_stream *server_stream_new(struct server_conn *c, int32_t id)
 static void stream_answer(struct http2_stream *s, enum reason why)
 {
     struct http_answer answer;
-    http_answer_make(&answer, why, 0, STR_EMPTY, STR_EMPTY, (int64_t)(clock_wall() / USEC_PER_SEC));
+    int64_t now_s = (int64_t)(clock_wall() / USEC_PER_SEC);
+    if (s->is_grpc) {
+        http_answer_make_grpc(&answer, why, 0, STR("application/grpc"), now_s);
+    } else {
+        http_answer_make(&answer, why, 0, STR_EMPTY, STR_EMPTY, now_s);
+    }
     (void)stream_ops.send_response(&s->base, &answer.response, answer.body, true);
     s->is_pulled = false;
     stream_ops.release(&s->base);
@@ -164,6 +170,8 @@ void server_stream_begin(struct http2_stream *s, struct str body, bool is_end)
     struct http_handler *handler = server_conn_of(s->conn)->server->handler;
     struct http2_head *h = context_of(s)->head;
     enum reason fault = request_fault(h);
+    struct str type;
+    s->is_grpc = http_is_grpc(h->fields, h->field_n, &type);
     s->is_head = str_eq(h->method, STR("HEAD"));
     if (fault == REASON_none && h->protocol.n > 0 && connect_complete(s, h) != E_OK) {
         fault = REASON_internal;
@@ -292,6 +300,14 @@ static void stream_stop_request(struct http2_stream *s)
     }
 }
 
+/* CANCEL is what an endpoint has said, or what a deadline means; RFC 9113 section 7. */
+static uint32_t reset_code(enum reason why)
+{
+    return why == REASON_upstream_canceled || why == REASON_deadline_exceeded
+               ? NGHTTP2_CANCEL
+               : NGHTTP2_INTERNAL_ERROR;
+}
+
 static void stream_release(struct http_stream *base)
 {
     struct http2_stream *s = http2_stream_of(base);
@@ -303,8 +319,8 @@ static void stream_release(struct http_stream *base)
     http2_stream_forget(s);
     if (s->is_out_ended) {
         stream_stop_request(s);
-    } else { /* cut: the client must see that it is not the end */
-        http2_stream_reset(s, NGHTTP2_INTERNAL_ERROR);
+    } else { /* the client must see that it is not the end */
+        http2_stream_reset(s, reset_code(base->cut_by));
     }
     http2_stream_update_wait(s);
 }
@@ -321,8 +337,9 @@ static const struct http_stream_ops stream_ops = {
 
 enum http2_stream_wait server_stream_wait(const struct http2_stream *s)
 {
-    /* The other side times a tunnel, as long as it takes part. */
-    bool is_timed = !s->is_tunnel || s->is_out_ended;
+    /* The other side times a tunnel, and a request that goes on behind its response's head (gRPC's
+     * streams), as long as it takes part. */
+    bool is_timed = !s->has_response || s->is_out_ended;
     return s->has_owner && s->is_pulled && !s->is_in_ended && is_timed ? STREAM_WAIT_BODY
                                                                        : STREAM_WAIT_NONE;
 }

@@ -242,6 +242,9 @@ static void log_json(struct wr *w, const struct access_entry *e, struct str time
         json_number(w, STR("upstream_response_length"), e->upstream_bytes);
         json_seconds(w, STR("upstream_response_time"), e->upstream_duration);
     }
+    if (e->has_grpc_status) {
+        json_number(w, STR("grpc_status"), e->grpc_status);
+    }
     json_text(w, STR("request_id"), e->request_id, ROOM_ID);
     json_text(w, STR("reason"), str_from_cstr(reason_name(e->reason)), ROOM_METHOD);
     wr_str(w, STR("}\n"));

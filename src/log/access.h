@@ -27,6 +27,8 @@ struct access_entry { /* strs are borrowed during the call; empty ones are writt
     uint64_t upstream_bytes;
     usec_t upstream_duration;
     enum reason reason; /* REASON_none when the upstream answered */
+    bool has_grpc_status;
+    uint8_t grpc_status;
 };
 
 struct access_log {

@@ -13,12 +13,13 @@
 #include "base/limits.h"
 #include "base/mem.h"
 #include "http/answer.h"
+#include "http/grpc.h"
 #include "proxy/block.h"
 #include "route/query.h"
 
 #include <sys/random.h>
 
-enum { BODY_KEPT_MAX = 16 * 1024, PATTERNS_MAX = 1024 };
+enum { PATTERNS_MAX = 1024 };
 
 static const struct http_stream_events client_events, upstream_events;
 
@@ -29,45 +30,6 @@ const struct snap_global *global_of(const struct proxy *p)
     const struct snapshot_entry *entry =
         snapshot_find(p->snapshot, SNAP_GLOBAL, STR_EMPTY, hash_str(STR_EMPTY));
     return entry == NULL ? NULL : (const struct snap_global *)(const void *)entry->shard;
-}
-
-/* xoroshiro128+: for request ids and backend picks, never for secrets. */
-static uint64_t proxy_random(struct proxy *p)
-{
-    uint64_t a = p->random[0], b = p->random[1], sum = a + b;
-    b ^= a;
-    p->random[0] = (a << 24 | a >> 40) ^ b ^ (b << 16);
-    p->random[1] = b << 37 | b >> 27;
-    return sum;
-}
-
-/* The client's id is taken when it is a short word of harmless characters. */
-static bool is_request_id(struct str s)
-{
-    for (size_t i = 0; i < s.n; i++) {
-        char c = s.p[i];
-        bool is_good = (c >= '0' && c <= '9') || (ascii_lower(c) >= 'a' && ascii_lower(c) <= 'z') ||
-                       c == '-' || c == '_' || c == '.' || c == ':' || c == '/' || c == '+' ||
-                       c == '=';
-        if (!is_good) {
-            return false;
-        }
-    }
-    return s.n > 0 && s.n <= 128;
-}
-
-static void exchange_id_set(struct exchange *x)
-{
-    if (http_field_get(x->request.fields, x->request.field_n, FIELD_x_request_id,
-                       &x->client_request_id) &&
-        is_request_id(x->client_request_id)) {
-        return;
-    }
-    uint64_t random[2] = {proxy_random(x->proxy), proxy_random(x->proxy)};
-    for (size_t i = 0; i < REQUEST_ID_BYTES; i++) {
-        x->request_id[i] = "0123456789abcdef"[random[i / 16] >> (i % 16 * 4) & 15];
-    }
-    x->request_id_n = REQUEST_ID_BYTES;
 }
 
 /* ---- the end ---- */
@@ -83,8 +45,11 @@ static void exchange_end(struct exchange *x)
         x->upstream->ops->release(x->upstream);
     }
     if (x->client != NULL) {
+        x->client->cut_by = x->reason;
         x->client->ops->release(x->client);
     }
+    loop_disarm(p->loop, &x->deadline);
+    exchange_body_drop(x);
     snapshot_segment_unref(x->match.segment);
     list_del(&x->link);
     p->budget->used -= x->block_bytes;
@@ -99,21 +64,34 @@ static void exchange_cut(struct exchange *x, enum reason why)
     exchange_end(x);
 }
 
+/* In the client's language. A redirect is none of gRPC's, but libraries in browsers follow it. */
+static void answer_make(struct exchange *x, struct str location, struct http_answer *a)
+{
+    const struct http_request *r = &x->request;
+    int64_t now_s = (int64_t)(clock_wall() / USEC_PER_SEC);
+    struct str accept = STR_EMPTY, type;
+    if (x->is_grpc && location.n == 0 && http_is_grpc(r->fields, r->field_n, &type)) {
+        x->has_grpc_status = true;
+        x->grpc_status = (uint8_t)http_grpc_code(x->reason, x->status);
+        http_answer_make_grpc(a, x->reason, x->status, type, now_s);
+        return;
+    }
+    (void)http_field_get(r->fields, r->field_n, FIELD_accept, &accept);
+    http_answer_make(a, x->reason, x->status, accept, location, now_s);
+}
+
 /* Ends the exchange with a response of our own; before any other response only. */
 static void exchange_answer_with(struct exchange *x, enum reason why, uint16_t status,
                                  struct str location)
 {
     struct http_answer answer;
-    struct str accept = STR_EMPTY;
-    (void)http_field_get(x->request.fields, x->request.field_n, FIELD_accept, &accept);
-    http_answer_make(&answer, why, status, accept, location,
-                     (int64_t)(clock_wall() / USEC_PER_SEC));
+    x->reason = why;
+    x->status = status != 0 ? status : reason_status(why);
+    answer_make(x, location, &answer);
     answer.response.is_last = x->proxy->is_draining;
     if (exchange_has_filters(x)) {
         exchange_filter_response(x, &answer.response);
     }
-    x->reason = why;
-    x->status = answer.response.status;
     x->has_responded = true;
     x->body_bytes = x->request.is_head || x->is_passed_through ? 0 : answer.body.n;
     (void)x->client->ops->send_response(x->client, &answer.response, answer.body, true);
@@ -124,6 +102,32 @@ static void exchange_answer_with(struct exchange *x, enum reason why, uint16_t s
 static void exchange_answer(struct exchange *x, enum reason why)
 {
     exchange_answer_with(x, why, 0, STR_EMPTY);
+}
+
+/* ---- gRPC ---- */
+
+static void on_deadline(struct timer *t)
+{
+    struct exchange *x = container_of(t, struct exchange, deadline);
+    stats_add(&x->proxy->stats->timeout_grpc_deadline, 1);
+    if (x->has_responded) {
+        exchange_cut(x, REASON_deadline_exceeded);
+    } else {
+        exchange_answer(x, REASON_deadline_exceeded);
+    }
+}
+
+/* The endpoint gets grpc-timeout as it came, and we see to it that it is kept: nobody waits for
+ * what comes later. What nobody can read is the endpoint's to refuse. */
+static void deadline_begin(struct exchange *x)
+{
+    struct str text;
+    usec_t timeout;
+    if (x->is_grpc &&
+        http_field_find(x->request.fields, x->request.field_n, STR("grpc-timeout"), &text) &&
+        grpc_timeout_parse(text, &timeout) == E_OK && timeout < GRPC_DEADLINE_MAX) {
+        loop_arm(x->proxy->loop, &x->deadline, timeout, on_deadline);
+    }
 }
 
 /* ---- trailers ---- */
@@ -230,7 +234,9 @@ static bool is_idempotent(struct str method)
  * section 9.3.1. */
 static bool can_retry(const struct exchange *x, enum reason why, bool is_unsent)
 {
-    if (x->has_responded || x->is_request_started || x->tries >= UPSTREAM_TRIES_MAX ||
+    uint32_t tries_max =
+        why == REASON_upstream_goaway ? UPSTREAM_GOAWAY_TRIES_MAX : UPSTREAM_TRIES_MAX;
+    if (x->has_responded || x->is_request_started || x->tries >= tries_max ||
         x->refusals > x->refusals_max || (!x->is_first_body_kept && x->first_body.n > 0)) {
         return false;
     }
@@ -289,6 +295,8 @@ static void upstream_on_response(struct http_stream *s, const struct http_respon
         x->connect = s->connected - x->upstream_began;
     }
     upstream_report(&x->pick, UPSTREAM_ANSWERED, x->header);
+    exchange_body_drop(x); /* nothing is tried again behind a response */
+    exchange_grpc_note(x, r->fields, r->field_n);
     x->status = x->upstream_status = r->status;
     x->body_bytes = x->upstream_bytes = body.n;
     if (is_end && x->takes_trailers) {
@@ -313,6 +321,9 @@ static void upstream_on_body(struct http_stream *s, struct str data, bool is_end
     struct exchange *x = s->owner;
     x->body_bytes += data.n;
     x->upstream_bytes += data.n;
+    if (is_end) {
+        exchange_grpc_note(x, s->received.fields, s->received.n);
+    }
     if (is_end && x->takes_trailers) {
         trailers_pass(x, s, x->client);
     }
@@ -368,7 +379,6 @@ static void refuse_body(struct exchange *x)
 static void client_on_body(struct http_stream *s, struct str data, bool is_end)
 {
     struct exchange *x = s->owner;
-    x->is_request_started = true;
     x->is_request_ended = is_end;
     x->request_bytes += data.n;
     x->request_body_bytes += data.n;
@@ -379,6 +389,7 @@ static void client_on_body(struct http_stream *s, struct str data, bool is_end)
     if (is_end) {
         trailers_pass(x, s, x->upstream);
     }
+    exchange_body_keep(x, data, is_end);
     enum err e = x->upstream->ops->send_body(x->upstream, data, is_end);
     if (is_end && x->is_response_ended) {
         exchange_end(x);
@@ -420,45 +431,13 @@ static const struct http_stream_events client_events = {
 
 /* ---- a new request ---- */
 
-/* The same bytes in the copy of the head; what lies outside of the head is static text. */
-static struct str moved(struct str s, struct str head, const char *copy)
-{
-    bool is_inside = s.p >= head.p && s.p < head.p + head.n;
-    return is_inside ? str_make(copy + (s.p - head.p), s.n) : s;
-}
-
-/* Copies the request into the memory behind x: head bytes, fields, first piece of the body. */
-static void request_copy(struct exchange *x, const struct http_request *r, struct str body)
-{
-    struct field *fields = (struct field *)(void *)(x + 1);
-    char *head = (char *)(fields + r->field_n);
-    mem_copy(head, r->head.p, r->head.n);
-    for (uint32_t i = 0; i < r->field_n; i++) {
-        fields[i] = r->fields[i];
-        fields[i].name = moved(r->fields[i].name, r->head, head);
-        fields[i].value = moved(r->fields[i].value, r->head, head);
-    }
-    x->request = *r;
-    x->request.head = str_make(head, r->head.n);
-    x->request.method = moved(r->method, r->head, head);
-    x->request.authority = moved(r->authority, r->head, head);
-    x->request.target = moved(r->target, r->head, head);
-    x->request.upgrade = moved(r->upgrade, r->head, head);
-    x->request.fields = fields;
-    x->first_body = body;
-    if (x->is_first_body_kept) {
-        mem_copy(head + r->head.n, body.p, body.n);
-        x->first_body.p = head + r->head.n;
-    }
-}
-
 static struct exchange *exchange_new(struct proxy *p, struct http_stream *s,
                                      const struct http_request *r, struct str body, bool is_end)
 {
     bool is_body_kept = body.n <= BODY_KEPT_MAX && s->received.n == 0;
     size_t block_bytes;
-    size_t need = sizeof(struct exchange) + r->field_n * sizeof(struct field) + r->head.n +
-                  (is_body_kept ? body.n : 0);
+    size_t need =
+        sizeof(struct exchange) + exchange_request_bytes(r, is_body_kept ? body : STR_EMPTY);
     struct exchange *x = block_take(p, need, &block_bytes);
     if (x == NULL) {
         return NULL;
@@ -477,13 +456,15 @@ static struct exchange *exchange_new(struct proxy *p, struct http_stream *s,
         .request_body_bytes = body.n,
     };
     p->budget->used += block_bytes;
-    request_copy(x, r, body);
+    exchange_request_copy(x, r, body);
     forward_origin_find(&x->request, global_of(p), &x->origin);
     x->takes_trailers = forward_takes_trailers(&x->request);
     if (!forward_may_upgrade(x->request.upgrade)) {
         x->request.upgrade = STR_EMPTY;
     }
     exchange_id_set(x);
+    struct str type;
+    x->is_grpc = http_is_grpc(r->fields, r->field_n, &type);
     s->events = &client_events;
     s->owner = x;
     list_append(&p->exchanges, &x->link);
@@ -609,8 +590,9 @@ static void proxy_on_request(struct http_handler *h, struct http_stream *s,
         exchange_answer(x, REASON_denied);
         return;
     }
+    deadline_begin(x);
     uint32_t sum = x->match.route->weight_sum;
-    x->backend = route_backend(&x->match, sum < 2 ? 0 : (uint32_t)(proxy_random(p) % sum));
+    x->backend = route_backend(&x->match, sum < 2 ? 0 : (uint32_t)(exchange_random(p) % sum));
     if (x->backend == NULL) {
         exchange_answer(x, REASON_no_endpoints);
         return;

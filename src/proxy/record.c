@@ -57,6 +57,8 @@ static void exchange_log(struct exchange *x, usec_t now)
         .upstream_bytes = x->upstream_bytes,
         .upstream_duration = x->tries > 0 ? now - x->upstream_began : 0,
         .reason = x->reason,
+        .has_grpc_status = x->has_grpc_status,
+        .grpc_status = x->grpc_status,
     };
     (void)http_field_get(r->fields, r->field_n, FIELD_referer, &e.referer);
     (void)http_field_get(r->fields, r->field_n, FIELD_user_agent, &e.user_agent);
@@ -108,6 +110,9 @@ void exchange_record(struct exchange *x, usec_t now)
     stats_add(&stats->requests, 1);
     stats_sub(&stats->requests_in_flight, 1);
     count_status(stats, x->status);
+    if (x->is_grpc) {
+        exchange_grpc_count(x);
+    }
     if (x->reason != REASON_none) {
         stats_add(&stats->reasons[x->reason], 1);
     }

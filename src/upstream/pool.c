@@ -144,7 +144,8 @@ static void capacity_learn(struct http_conn *c)
 
 static void on_connected(struct http_conn *c)
 {
-    capacity_learn(c); /* else it is treated as while it was connecting */
+    c->has_stood = true;
+    capacity_learn(c);
 }
 
 static void on_capacity(struct http_conn *c)
@@ -294,6 +295,7 @@ static enum err conn_dial(struct upstream_endpoint *e, usec_t now, struct http_c
     (*ret)->opened_at = now;
     (*ret)->dialer = d;
     (*ret)->use_n = 0;
+    (*ret)->has_stood = false;
     if (e->stream_max > 0 && e->stream_max < (*ret)->stream_max) {
         (*ret)->stream_max = e->stream_max;
     }
@@ -312,10 +314,11 @@ enum err pool_open(struct upstream_endpoint *e, const struct upstream_ask *ask,
     if (!is_shared && ask->fresh_since == 0) {
         c = idle_take(e, ask->now);
     }
-    bool is_reused = c != NULL;
-    if (!is_reused) {
+    bool is_new = c == NULL;
+    if (is_new) {
         TRY(conn_dial(e, ask->now, &c));
     }
+    bool is_reused = c->has_stood;
     struct http_stream *stream = c->ops->open(c);
     if (stream == NULL) { /* out of memory: the connection is a good thing to give back */
         stats_add(&stats_of(e)->limit_memory, 1);
@@ -331,7 +334,7 @@ enum err pool_open(struct upstream_endpoint *e, const struct upstream_ask *ask,
     }
     room_update(e, c);
     load_set(e, e->stream_n + 1);
-    stats_add(&stats_of(e)->upstream_reuses, is_reused ? 1 : 0);
+    stats_add(&stats_of(e)->upstream_reuses, is_new ? 0 : 1);
     *ret = (struct upstream_pick){
         .stream = stream,
         .endpoint = e,

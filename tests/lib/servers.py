@@ -156,6 +156,23 @@ class Node(Program):
                 os.path.join(HERE, "node_server.js"), str(self.port), self.path("requests")]
 
 
+class NodeHttp2(Program):
+    name = "node"
+
+    def command(self):
+        return [find_program("node", "nodejs", package="nodejs"),
+                os.path.join(HERE, "node_http2_server.js"), str(self.port)]
+
+
+class Nghttpd(Program):
+    """Serves the files of its directory in HTTP/2 without TLS."""
+    name = "nghttpd"
+
+    def command(self):
+        return [find_program("nghttpd", package="nghttp2-server"), "--no-tls", "-d", self.directory,
+                str(self.port)]
+
+
 class PythonHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     wbufsize = 1 << 16  # head and body in one write

@@ -14,6 +14,7 @@ from lib.backend import echo
 from lib.client import Client, Closed, chunked, request_bytes
 from lib.crowd import Crowd, connect, read_to_end
 from lib.h2 import H2
+from lib.h2_backend import H2Backend
 from lib.lintel import command
 from lib.manifests import app, ingress, ingress_class, rule, tls_secret
 from lib.manifests import tls as tls_entry
@@ -636,6 +637,39 @@ def test_streams_of_an_http2_connection(stage):
     assert limit(lintel, "http2_streams") == 2
     gate.open.set()
     check_health(lintel)
+
+
+@covers("upstream-max-concurrent-streams")
+def test_streams_of_an_http2_connection_to_an_endpoint(stage):
+    """One more gets a second connection."""
+    opened = threading.Event()
+
+    def script(connection):
+        connection.greet()
+        streams = []
+        while not opened.is_set():
+            streams.append(connection.read_request())
+            connection.backend.note(connection, streams[-1], [("waiting", "yes")])
+            if len(streams) == 3:
+                break
+        opened.wait(30)
+        for stream in streams:
+            connection.answer(stream)
+        connection.serve()
+    backend = H2Backend(script)
+    stage.others.append(backend)
+    grpc = {"nginx.ingress.kubernetes.io/backend-protocol": "GRPC"}
+    lintel = stage.run(ingress_class(),
+                       ingress("a", rule("a.test", ("/", "Prefix", "app:80")), annotations=grpc),
+                       app("app", backend.port), arguments=["--upstream-max-concurrent-streams", "3"])
+    with H2(lintel.port) as client:
+        streams = [client.start() for _ in range(6)]
+        eventually(lambda: len(backend.requests) == 12, what="six requests")
+        assert [len(c.requests) for c in backend.connections] == [3, 3]
+        opened.set()
+        assert [client.response(s).status for s in streams] == [200] * 6
+        assert client.request().status == 200
+    assert len(backend.connections) == 2
 
 
 # ---- TLS ----

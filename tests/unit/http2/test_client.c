@@ -332,7 +332,7 @@ static void test_goaway(void **state)
     world_open(&w);
     struct owner *first = ask(&w, 0), *second = ask(&w, 1);
     SEND(&w, GOAWAY, 0, 0, "\0\0\0\1\0\0\0\0");
-    assert_true(second->is_closed && second->is_unsent && second->why == REASON_upstream_refused);
+    assert_true(second->is_closed && second->is_unsent && second->why == REASON_upstream_goaway);
     assert_false(first->is_closed);
     assert_int_equal(w.conn->stream_max, 0);
     assert_false(w.is_conn_closed);

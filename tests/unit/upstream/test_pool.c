@@ -310,6 +310,28 @@ static void test_fresh_ones_are_shared(void **state)
     world_free(w);
 }
 
+/* Who shares a connection that does not stand yet does not use it again: when it fails, the
+ * endpoint is to be shunned, not the connection. */
+static void test_sharing_one_that_connects(void **state)
+{
+    (void)state;
+    struct world *w = world_new(SNAP_BALANCE_ROUND_ROBIN, 1);
+    w->stream_max = 3;
+    w->is_slow_to_connect = true;
+    struct upstream_pick a = world_open(w), b = world_open(w);
+    assert_false(a.is_reused || b.is_reused);
+    w->is_slow_to_connect = false;
+    struct upstream_pick c = world_open(w), d;
+    world_answer(w, &c, 1);
+    d = world_open(w);
+    assert_true(d.is_reused);
+    assert_int_equal(w->dial_n[0], 1);
+    world_answer(w, &a, 1);
+    world_answer(w, &b, 1);
+    world_answer(w, &d, 1);
+    world_free(w);
+}
+
 static void capacity_set(struct upstream_pick *pick, uint32_t n)
 {
     struct world_conn *c = world_conn_of(pick);
@@ -352,6 +374,7 @@ int main(void)
         cmocka_unit_test(test_many_streams_on_a_connection),
         cmocka_unit_test(test_room_that_is_no_more),
         cmocka_unit_test(test_fresh_ones_are_shared),
+        cmocka_unit_test(test_sharing_one_that_connects),
         cmocka_unit_test(test_capacity),
         cmocka_unit_test(test_age_limit),
         cmocka_unit_test(test_idle_limit),

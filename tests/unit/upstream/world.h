@@ -59,6 +59,7 @@ struct world {
     uint32_t conn_max;               /* one more is E_LIMIT; 0 = any number */
     void (*on_cut)(struct world *w); /* the set closes a busy connection; NULL = nobody cares */
     bool is_stream_refused;          /* the next open() on a connection gives NULL */
+    bool is_slow_to_connect;         /* connections do not stand yet */
     /* what happened */
     uint32_t dial_n[WORLD_ENDPOINTS_MAX];
     uint32_t open_n[WORLD_ENDPOINTS_MAX]; /* open connections */
@@ -82,6 +83,9 @@ static inline struct http_stream *world_stream_open(struct http_conn *base)
         return NULL;
     }
     base->stream_n++;
+    if (!w->is_slow_to_connect) {
+        base->events->on_connected(base);
+    }
     return &c->stream;
 }
 
