@@ -61,17 +61,25 @@ enum limit {
     TLS_HANDSHAKES_PER_TICK = 4, /* that go on before everybody else gets a turn */
     TLS_SERVED_MAX = 16 * 1024,  /* certificates and authorities kept decoded */
 
-    /* HTTP/2, of one connection */
+    /* HTTP/2, of one connection; its memory and heads are more where more streams are allowed */
     HTTP2_STREAMS_MAX = 128,              /* --http2-max-concurrent-streams */
     HTTP2_UPSTREAM_STREAMS_MAX = 128,     /* --upstream-max-concurrent-streams */
     HTTP2_STREAM_WINDOW_BYTES = 64 << 10, /* of a message that nobody takes */
     HTTP2_CONN_WINDOW_BYTES = 1 << 20,    /* of all of them */
+    HTTP2_WINDOW_STEP_BYTES = 16 << 10,   /* its least growth */
     HTTP2_CONN_MEMORY_MAX = 1 << 20,      /* streams, header tables, frames that wait */
     HTTP2_UPSTREAM_MEMORY_MAX = 8 << 20,  /* the same, with heads that wait for a connection */
     HTTP2_INTERIM_MAX = 16,               /* 1xx responses before the real one */
+    HTTP2_SESSION_BYTES = 28 << 10,       /* what it begins with: 26 KB of nghttp2 1.52 */
+    HTTP2_CONN_IDLE_BYTES = 32 << 10,     /* of that, which every connection may have */
+    HTTP2_CONN_HEADS_MAX = 1 << 20,       /* of requests in flight, unpacked */
+    HTTP2_CONN_KEPT_BYTES = 256 << 10,    /* of responses the client does not take, then ... */
+    HTTP2_PIECE_BYTES = 4 << 10,          /* ... this much of each further one */
+    HTTP2_DRIP_BYTES = 1024,              /* that a client must let through in --send-timeout */
     HTTP2_GATHER_BYTES = 64 << 10,        /* frames that leave together */
     HTTP2_DECODED_BYTES_MAX = 512 << 10,  /* of one header section, however short it was packed */
     HTTP2_COOKIE_CRUMBS_MAX = 256,
+    HTTP2_FRAME_BYTES_MAX = 16384,   /* SETTINGS_MAX_FRAME_SIZE, as it is without a word */
     HTTP2_CONTINUATIONS_MAX = 8,     /* frames of one header section */
     HTTP2_SETTINGS_ENTRIES_MAX = 32, /* in one frame */
     HTTP2_ACKS_PENDING_MAX = 128,    /* that the peer does not read */

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 /* Process-wide because the heap is; written by tests, counted by everyone. */
 static struct {
@@ -45,6 +46,43 @@ void *mem_resize(void *p, size_t n, size_t size)
 void mem_free(void *p)
 {
     free(p);
+}
+
+/* A sanitizer looks for leaks and for pointers in its own heap only. */
+#if defined(__SANITIZE_ADDRESS__)
+#define HAS_PAGES 0
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define HAS_PAGES 0
+#endif
+#endif
+#ifndef HAS_PAGES
+#define HAS_PAGES 1
+#endif
+
+void *mem_pages_alloc(size_t bytes)
+{
+    if (!HAS_PAGES) {
+        return mem_calloc(1, bytes);
+    }
+    if (is_failing()) {
+        return NULL;
+    }
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) {
+        return NULL;
+    }
+    (void)madvise(p, bytes, MADV_NOHUGEPAGE); /* else the untouched may be filled up; best effort */
+    return p;
+}
+
+void mem_pages_free(void *p, size_t bytes)
+{
+    if (!HAS_PAGES) {
+        mem_free(p);
+    } else if (p != NULL) {
+        (void)munmap(p, bytes); /* cannot fail on our own mapping */
+    }
 }
 
 void mem_copy(void *to, const void *from, size_t n)

@@ -14,6 +14,12 @@ void *mem_resize(void *p, size_t n, size_t size);
 /* p may be NULL. */
 void mem_free(void *p);
 
+/* The same from whole pages of the system, cleared, that go back to it when they are freed; those
+ * never touched cost nothing. For what lives long and is mostly empty. */
+void *mem_pages_alloc(size_t bytes);
+/* bytes as allocated; p may be NULL. */
+void mem_pages_free(void *p, size_t bytes);
+
 /* Copies n bytes; the areas do not overlap; n may be 0. The only raw copy outside base/ is this. */
 void mem_copy(void *to, const void *from, size_t n);
 

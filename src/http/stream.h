@@ -35,18 +35,24 @@ struct http_stream_events {
      * side only: surely no byte of the request was processed (connect failed, or a kept-alive
      * connection was found dead before any byte of a response). */
     void (*on_closed)(struct http_stream *s, enum reason why, bool is_unsent);
+    /* Upstream side only, or NULL: any number. How many bytes of the response to read at once. */
+    size_t (*room)(struct http_stream *s);
 };
 
 struct http_stream_ops {
     /* Upstream side: once. The head is copied or sent. E_OK, E_AGAIN as above. */
     enum err (*send_request)(struct http_stream *s, const struct http_request *r, struct str body,
                              bool is_end);
-    /* Server side: once; body is its first piece. */
+    /* Server side: once; body is its first piece. E_LIMIT: this head cannot be passed on, and
+     * nothing of it went: another response may be sent. */
     enum err (*send_response)(struct http_stream *s, const struct http_response *r, struct str body,
                               bool is_end);
     /* Server side: an interim response; best effort. */
     void (*send_interim)(struct http_stream *s, const struct http_response *r);
     enum err (*send_body)(struct http_stream *s, struct str data, bool is_end);
+    /* Server side, or NULL: any number. How many bytes of a body are welcome at once; never 0. Less
+     * where many streams share a connection that takes nothing: what they send is kept. */
+    size_t (*room)(struct http_stream *s);
     void (*pull)(struct http_stream *s);
     /* The owner is done with the stream; no callback follows, s must not be used. When both
      * messages are complete the connection goes on; otherwise it is cut so that the peer can tell.

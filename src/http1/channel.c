@@ -61,15 +61,16 @@ struct str channel_kept(struct http1_channel *c)
     return buf_str(&c->in);
 }
 
-enum err channel_receive(struct http1_channel *c, struct str *ret_bytes)
+enum err channel_receive_some(struct http1_channel *c, size_t most, struct str *ret_bytes)
 {
     struct http1_context *x = c->context;
+    most = most < RECEIVE_BYTES ? most : RECEIVE_BYTES;
     must(!x->is_receive_busy);
     if (!c->is_readable) {
         return E_AGAIN;
     }
     size_t n;
-    enum err e = c->transport.ops->receive(&c->transport, x->receive, RECEIVE_BYTES, &n);
+    enum err e = c->transport.ops->receive(&c->transport, x->receive, most, &n);
     if (e != E_OK) {
         c->is_readable = false;
         c->is_at_end = c->is_at_end || e != E_AGAIN;
@@ -77,7 +78,7 @@ enum err channel_receive(struct http1_channel *c, struct str *ret_bytes)
     }
     /* A short read has emptied the socket: edge-triggered epoll tells when there is more. But the
      * end that came together with these bytes was told with them. */
-    c->is_readable = n == RECEIVE_BYTES || c->has_hangup;
+    c->is_readable = n == most || c->has_hangup;
     if (c->in.n == 0) {
         x->is_receive_busy = true;
         *ret_bytes = str_make(x->receive, n);
@@ -90,6 +91,11 @@ enum err channel_receive(struct http1_channel *c, struct str *ret_bytes)
     channel_account(c);
     *ret_bytes = buf_str(&c->in);
     return c->in.bad ? E_NOMEM : E_OK;
+}
+
+enum err channel_receive(struct http1_channel *c, struct str *ret_bytes)
+{
+    return channel_receive_some(c, RECEIVE_BYTES, ret_bytes);
 }
 
 enum err channel_keep(struct http1_channel *c, struct str rest)

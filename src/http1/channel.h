@@ -50,6 +50,8 @@ void channel_close(struct http1_channel *c, bool has_reset);
  * again. Errors: E_AGAIN (nothing there now), E_CLOSED (the peer's end; what was kept stays kept),
  * E_LIMIT (in_max bytes kept already), E_NOMEM, E_SYS. */
 enum err channel_receive(struct http1_channel *c, struct str *ret_bytes);
+/* The same, at most `most` bytes of the socket. */
+enum err channel_receive_some(struct http1_channel *c, size_t most, struct str *ret_bytes);
 /* The same without asking the socket: what was kept. Empty str when nothing was. */
 struct str channel_kept(struct http1_channel *c);
 /* The end of the last *ret_bytes or channel_kept() that was not used. Errors: E_NOMEM. */

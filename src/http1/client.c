@@ -486,8 +486,13 @@ static void conn_ended(struct conn *c, enum err why)
 
 static enum err conn_more(struct conn *c, size_t seen, struct str *ret)
 {
+    const struct http_stream_events *events = c->stream.events;
     *ret = channel_kept(&c->channel);
-    return ret->n > seen ? E_OK : channel_receive(&c->channel, ret);
+    if (ret->n > seen) {
+        return E_OK;
+    }
+    size_t most = events->room == NULL ? RECEIVE_BYTES : events->room(&c->stream);
+    return channel_receive_some(&c->channel, most, ret);
 }
 
 static bool step_head(struct conn *c)

@@ -73,6 +73,28 @@ void http2_wait_count(const struct http2_conn *c, const struct http2_wait *wait)
     }
 }
 
+/* Tells the budget of the header section that is kept. */
+static void conn_account(struct http2_conn *c)
+{
+    c->link.context->budget->used += c->kept_head.n;
+    c->link.context->budget->used -= c->kept_head_n;
+    c->kept_head_n = c->kept_head.n;
+}
+
+/* nghttp2 tells the peer that there is room again once half of the connection's window was taken:
+ * never, where the other half belongs to bodies that stand still. */
+static void conn_open_window(struct http2_conn *c)
+{
+    nghttp2_session *session = c->link.session;
+    int32_t window = nghttp2_session_get_effective_local_window_size(session);
+    int32_t came_n = nghttp2_session_get_effective_recv_data_length(session);
+    int32_t taken_n = came_n - (int32_t)c->in_n;
+    if (came_n > window / 2 && taken_n >= HTTP2_WINDOW_STEP_BYTES &&
+        nghttp2_submit_window_update(session, NGHTTP2_FLAG_NONE, 0, taken_n) != 0) {
+        c->link.is_broken = true; /* out of memory */
+    }
+}
+
 /* ---- header sections ---- */
 
 static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user)
@@ -80,10 +102,16 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     struct http2_conn *c = conn_of(user);
     struct http2_context *x = c->link.context;
     (void)session;
+    int fault = c->side->on_head_begins(c, frame);
+    if (fault != 0) {
+        return fault;
+    }
+    bool is_request = frame->headers.cat == NGHTTP2_HCAT_REQUEST;
+    bool is_trailers = c->side->is_server && !is_request;
     c->is_in_head = true;
-    http2_head_begin(x->head, x->settings->max_header_bytes,
+    http2_head_begin(x->head, is_trailers ? TRAILER_BYTES_MAX : x->settings->max_header_bytes,
                      (uint32_t)x->settings->max_header_fields);
-    return c->side->on_head_begins(c, frame);
+    return 0;
 }
 
 static struct str str_of(nghttp2_rcbuf *b)
@@ -282,6 +310,22 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, 
     return 0;
 }
 
+/* Of a client everything but messages; and their frames where the stream is over, which are thrown
+ * away: RFC 9113 section 5.1. An endpoint resets requests, and does not know yet which ones we gave
+ * up. */
+static bool is_noise(const struct http2_conn *c, const struct http2_frame_head *head)
+{
+    nghttp2_session *session = c->link.session;
+    if (!c->side->is_server) {
+        return head->type == NGHTTP2_PRIORITY || head->type >= NGHTTP2_WINDOW_UPDATE;
+    }
+    if (head->type != NGHTTP2_DATA && head->type != NGHTTP2_HEADERS) {
+        return true;
+    }
+    return (int32_t)head->stream <= nghttp2_session_get_last_proc_stream_id(session) &&
+           nghttp2_session_get_stream_user_data(session, (int32_t)head->stream) == NULL;
+}
+
 void http2_conn_on_received(struct http2_link *l, struct str bytes)
 {
     struct http2_conn *c = conn_of(l);
@@ -290,7 +334,10 @@ void http2_conn_on_received(struct http2_link *l, struct str bytes)
         if (head.type == NGHTTP2_PRIORITY && head.stream == 0) { /* RFC 9113 section 6.3 */
             http2_conn_condemn(c, NGHTTP2_PROTOCOL_ERROR);
         }
-        if (head.type == NGHTTP2_PRIORITY || head.type >= NGHTTP2_WINDOW_UPDATE) {
+        if (head.type == NGHTTP2_CONTINUATION && head.payload_n > HTTP2_FRAME_BYTES_MAX) {
+            http2_conn_condemn(c, NGHTTP2_FRAME_SIZE_ERROR); /* RFC 9113 section 4.2 */
+        }
+        if (is_noise(c, &head)) {
             http2_conn_noise(c, HTTP2_NOISE_OTHER);
         }
         c->continuation_n = head.type == NGHTTP2_CONTINUATION ? c->continuation_n + 1 : 0;
@@ -330,6 +377,7 @@ enum err http2_conn_receive(struct http2_conn *c, struct str first, size_t *ret_
     *ret_n = first.n;
     if (c->is_in_head) {
         http2_head_restore(head, &c->kept_head);
+        conn_account(c);
     }
     enum err e =
         first.n > 0 ? http2_link_feed(&c->link, first) : http2_link_receive(&c->link, 1, ret_n);
@@ -339,6 +387,7 @@ enum err http2_conn_receive(struct http2_conn *c, struct str first, size_t *ret_
     if (c->is_in_head && http2_head_keep(head, &c->kept_head) != E_OK) {
         return E_NOMEM;
     }
+    conn_account(c);
     return e;
 }
 
@@ -360,6 +409,7 @@ void http2_conn_pump(struct http2_conn *c)
     for (struct list *it; (it = list_pop(&c->writable)) != NULL;) {
         http2_stream_writable(container_of(it, struct http2_stream, writable_node));
     }
+    conn_open_window(c);
     http2_link_pump(&c->link);
 }
 
@@ -387,6 +437,7 @@ void http2_conn_close(struct http2_conn *c, bool has_reset)
     c->held = NULL;
     http2_link_close(&c->link, has_reset);
     buf_fini(&c->kept_head);
+    conn_account(c);
     loop_disarm(c->link.context->loop, &c->timer);
 }
 

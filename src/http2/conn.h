@@ -69,10 +69,13 @@ struct http2_conn {
     struct http2_stream *held; /* its message's head is complete in context->head, not handed over
                                   yet: its first DATA may be right behind */
     struct buf kept_head;      /* of a header section that is not complete */
+    size_t kept_head_n;        /* of it, as the budget knows it */
     struct http2_guard guard;
     struct http2_walk walk;
     uint32_t stream_n;       /* in streams */
     uint32_t continuation_n; /* frames of the present header section */
+    size_t in_n;             /* bytes that streams keep for their owners */
+    size_t out_n;            /* and for the peer */
     size_t frame_left;       /* of the DATA frame that is coming in, padding included */
     bool has_settings;       /* the peer's first SETTINGS have come */
     bool is_in_head;         /* a header section has begun */
@@ -94,10 +97,11 @@ struct http2_stream {
     struct buf out; /* accepted, not sent yet: from out_at */
     struct str now; /* the same, in the caller's memory, during a call */
     size_t out_at;
-    size_t held_n;             /* as the budget knows it */
-    uint64_t sent_n, marked_n; /* bytes that went out; when the timer began */
-    uint64_t in_n, in_length;  /* bytes of the body that came; that were announced */
+    size_t held_n, held_in_n, held_out_n; /* as the budget and the connection know it */
+    uint64_t sent_n, marked_n;            /* bytes that went out; when the timer began */
+    uint64_t in_n, in_length;             /* bytes of the body that came; that were announced */
     uint64_t out_left;
+    size_t trailers_n;                        /* bytes of both blocks of trailers */
     struct field *trailers_in, *trailers_out; /* one block each, with their bytes, or NULL */
     uint32_t trailers_out_n;
     enum reason fault; /* why we have reset it; REASON_none: we have not */
@@ -111,6 +115,7 @@ struct http2_stream {
     bool has_in_length, has_out_length;
     bool has_response; /* its head went, or came */
     bool is_out_ended; /* the owner has ended its message */
+    bool is_trailed;   /* its trailers are on their way */
     bool is_end_sent;
     bool is_closed;  /* for nghttp2 it is gone */
     bool is_busy;    /* inside an operation of the owner's */
@@ -118,6 +123,7 @@ struct http2_stream {
     bool is_connect; /* RFC 8441 */
     bool is_tunnel;  /* and it stands */
     /* server */
+    size_t head_n; /* bytes of the request's head, unpacked */
     bool owes_continue;
     bool is_grpc;
     /* client */
@@ -201,6 +207,10 @@ void http2_stream_pull(struct http2_stream *s);
 
 /* What the owner hands over. Errors: E_PROTO (not what was announced). */
 enum err http2_stream_note(struct http2_stream *s, struct str data, bool is_end);
+/* After that, once the head has gone: trailers that nothing stands before any more go at once.
+ * They need no window (RFC 9113 section 5.2.1), but nghttp2 reads the end of a body only while
+ * there is one. */
+void http2_stream_trail(struct http2_stream *s);
 /* After that: as much as possible goes, the rest is kept. Errors: E_AGAIN (it is), E_CLOSED,
  * E_NOMEM. */
 enum err http2_stream_push(struct http2_stream *s);

@@ -85,6 +85,12 @@ void http2_gather_give(struct http2_context *x, char *p)
     list_push(&x->gathers, (struct list *)(void *)p);
 }
 
+size_t http2_conn_max(const struct http2_context *x, size_t limit)
+{
+    uint64_t streams = x->settings->http2_max_concurrent_streams;
+    return streams <= HTTP2_STREAMS_MAX ? limit : limit / HTTP2_STREAMS_MAX * (size_t)streams;
+}
+
 /* ---- nghttp2's heap ---- */
 
 void http2_memory_init(struct http2_memory *m, struct http_budget *budget, size_t max)
@@ -93,9 +99,51 @@ void http2_memory_init(struct http2_memory *m, struct http_budget *budget, size_
     list_init(&m->blocks);
 }
 
+void http2_memory_begin(struct http2_memory *m)
+{
+    m->pages = mem_pages_alloc(HTTP2_SESSION_BYTES); /* NULL: then the heap has to do */
+}
+
+void http2_memory_begun(struct http2_memory *m)
+{
+    m->pages_n = HTTP2_SESSION_BYTES;
+}
+
+static bool is_in_pages(const struct http2_memory *m, const struct block *b)
+{
+    return m->pages != NULL && (const char *)b >= m->pages &&
+           (const char *)b < m->pages + HTTP2_SESSION_BYTES;
+}
+
+/* Room for n bytes, cleared; NULL: not in the pages. */
+static struct block *block_of_pages(struct http2_memory *m, size_t n)
+{
+    size_t bytes = sizeof(struct block) + (n + 15) / 16 * 16;
+    if (m->pages == NULL || n > HTTP2_SESSION_BYTES || bytes > HTTP2_SESSION_BYTES - m->pages_n) {
+        return NULL;
+    }
+    struct block *b = (struct block *)(void *)(m->pages + m->pages_n);
+    m->pages_n += bytes;
+    return b;
+}
+
 static struct block *block_of(void *p)
 {
     return container_of(p, struct block, bytes);
+}
+
+/* What a connection has without requests must not keep those of others from being served: their
+ * number has a limit of its own. */
+static size_t beyond_idle(size_t n)
+{
+    return n > HTTP2_CONN_IDLE_BYTES ? n - HTTP2_CONN_IDLE_BYTES : 0;
+}
+
+static void memory_set(struct http2_memory *m, size_t used)
+{
+    m->budget->used += beyond_idle(used);
+    m->budget->used -= beyond_idle(m->used);
+    m->used = used;
 }
 
 static void *block_given(struct http2_memory *m, struct block *b, size_t n)
@@ -106,22 +154,23 @@ static void *block_given(struct http2_memory *m, struct block *b, size_t n)
     }
     b->n = sizeof(*b) + n;
     list_push(&m->blocks, &b->link);
-    m->used += b->n;
-    m->budget->used += b->n;
+    memory_set(m, m->used + b->n);
     return b->bytes;
 }
 
 static void block_leaves(struct http2_memory *m, struct block *b)
 {
     list_del(&b->link);
-    m->used -= b->n;
-    m->budget->used -= b->n;
+    memory_set(m, m->used - b->n);
 }
 
+/* What lies in pages stays there until the session ends. */
 static void block_free(struct http2_memory *m, struct block *b)
 {
     block_leaves(m, b);
-    mem_free(b);
+    if (!is_in_pages(m, b)) {
+        mem_free(b);
+    }
 }
 
 void http2_memory_clear(struct http2_memory *m)
@@ -129,11 +178,14 @@ void http2_memory_clear(struct http2_memory *m)
     while (!list_is_empty(&m->blocks)) {
         block_free(m, container_of(m->blocks.next, struct block, link));
     }
+    mem_pages_free(m->pages, HTTP2_SESSION_BYTES);
+    m->pages = NULL;
 }
 
 void *http2_mem_alloc(size_t n, void *memory)
 {
-    return block_given(memory, mem_alloc(sizeof(struct block) + n), n);
+    struct block *b = block_of_pages(memory, n);
+    return block_given(memory, b != NULL ? b : mem_alloc(sizeof(struct block) + n), n);
 }
 
 void *http2_mem_calloc(size_t n, size_t size, void *memory)
@@ -142,7 +194,20 @@ void *http2_mem_calloc(size_t n, size_t size, void *memory)
     if (__builtin_mul_overflow(n, size, &bytes)) {
         return block_given(memory, NULL, 0);
     }
-    return block_given(memory, mem_calloc(1, sizeof(struct block) + bytes), bytes);
+    struct block *b = block_of_pages(memory, bytes);
+    return block_given(memory, b != NULL ? b : mem_calloc(1, sizeof(struct block) + bytes), bytes);
+}
+
+/* Out of the pages. */
+static void *block_move(struct http2_memory *m, struct block *b, size_t n)
+{
+    size_t before = b->n - sizeof(*b);
+    void *moved = http2_mem_alloc(n, m);
+    if (moved != NULL) {
+        mem_copy(moved, b->bytes, before < n ? before : n);
+        block_free(m, b);
+    }
+    return moved;
 }
 
 void *http2_mem_resize(void *p, size_t n, void *memory)
@@ -151,6 +216,9 @@ void *http2_mem_resize(void *p, size_t n, void *memory)
         return http2_mem_alloc(n, memory);
     }
     struct block *b = block_of(p);
+    if (is_in_pages(memory, b)) {
+        return block_move(memory, b, n);
+    }
     block_leaves(memory, b);
     struct block *larger = mem_resize(b, 1, sizeof(*b) + n);
     if (larger == NULL) {

@@ -36,21 +36,35 @@ void http2_gather_give(struct http2_context *x, char *p);
 /* What nghttp2 has for one connection. The maximum is looked at between calls, not
  * enforced inside of nghttp2: its ways out of missing memory are little trodden (1.52 frees a frame
  * twice). Where the heap itself fails, nghttp2 is not called again, and the blocks are freed as
- * they stand here. */
+ * they stand here.
+ *
+ * A session begins with 26 KB: itself, its tables, room for one frame of 16 KB, of which frames
+ * that we send seldom fill more than a few hundred bytes. These blocks lie side by side in pages of
+ * their own, so that what is never touched is never there: 12 KB stay. In a heap that has been used
+ * for a while the room for the frame lies in pages that others have touched. */
 struct http2_memory {
-    struct http_budget *budget;
+    struct http_budget *budget; /* told of what is beyond HTTP2_CONN_IDLE_BYTES */
     struct list blocks;
-    size_t used, max;
+    size_t used, max; /* bytes */
+    char *pages;      /* HTTP2_SESSION_BYTES, or NULL */
+    size_t pages_n;   /* of them used */
     bool has_failed;
 };
 
 void http2_memory_init(struct http2_memory *m, struct http_budget *budget, size_t max);
+/* Around the making of a session: its blocks go to pages, as far as there are any. */
+void http2_memory_begin(struct http2_memory *m);
+void http2_memory_begun(struct http2_memory *m);
 /* Frees every block. */
 void http2_memory_clear(struct http2_memory *m);
 static inline bool http2_memory_is_over(const struct http2_memory *m)
 {
     return m->used > m->max;
 }
+
+/* A connection's limit, which is meant for HTTP2_STREAMS_MAX streams, for as many as are allowed.
+ */
+size_t http2_conn_max(const struct http2_context *x, size_t limit);
 
 /* For nghttp2_mem: user_data is the struct http2_memory. */
 void *http2_mem_alloc(size_t n, void *memory);

@@ -58,7 +58,7 @@ bool http2_walk_next(struct http2_walk *w, struct str *p, struct http2_frame_hea
     }
     const uint8_t *h = w->head;
     w->head_n = 0;
-    w->left = (size_t)h[0] << 16 | (size_t)h[1] << 8 | h[2];
+    w->left = ret->payload_n = (size_t)h[0] << 16 | (size_t)h[1] << 8 | h[2];
     ret->type = h[3];
     ret->stream = (uint32_t)(h[5] & 0x7f) << 24 | (uint32_t)h[6] << 16 | (uint32_t)h[7] << 8 | h[8];
     return true;

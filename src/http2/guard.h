@@ -40,6 +40,7 @@ struct http2_walk {
 struct http2_frame_head {
     uint8_t type;
     uint32_t stream;
+    size_t payload_n;
 };
 
 /* Takes bytes from *p up to the end of the next frame head; false: there is none in *p, which is

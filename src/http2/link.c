@@ -161,12 +161,15 @@ enum err http2_link_open(struct http2_link *l, struct http2_context *context,
     l->context = context;
     l->events = events;
     http2_memory_init(&l->memory, context->budget,
-                      is_server ? HTTP2_CONN_MEMORY_MAX : HTTP2_UPSTREAM_MEMORY_MAX);
+                      is_server ? http2_conn_max(context, HTTP2_CONN_MEMORY_MAX)
+                                : HTTP2_UPSTREAM_MEMORY_MAX);
+    http2_memory_begin(&l->memory);
     nghttp2_mem mem = {&l->memory, http2_mem_alloc, http2_mem_free, http2_mem_calloc,
                        http2_mem_resize};
     int fault = is_server
                     ? nghttp2_session_server_new3(&l->session, calls, l, context->option, &mem)
                     : nghttp2_session_client_new3(&l->session, calls, l, context->option, &mem);
+    http2_memory_begun(&l->memory);
     return fault == 0 ? E_OK : E_NOMEM;
 }
 

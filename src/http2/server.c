@@ -53,7 +53,7 @@ static void conn_kill(struct server_conn *c, enum reason why, bool has_reset)
         struct http2_stream *s = container_of(base->streams.next, struct http2_stream, node);
         s->is_closed = true; /* nothing is sent on it any more */
         http2_stream_break(s, why, false);
-        http2_stream_free(s);
+        server_stream_free(s);
     }
     stats_sub(c->is_counted_idle ? &stats->conns_idle : &stats->conns_active, 1);
     list_del(&c->node);
@@ -108,6 +108,27 @@ static void stream_be_fair(struct http2_conn *c, int32_t id)
     }
 }
 
+/* What a client unpacks here by a few bytes stays until the response: so it has a limit, however
+ * many requests it is made of. What is refused was not begun: RFC 9113 section 8.7. */
+static bool stream_has_room(struct server_conn *c, struct http2_stream *s)
+{
+    struct http2_context *x = c->base.link.context;
+    const struct http2_head *head = x->head;
+    size_t n = 0;
+    if (head->fault == REASON_none) { /* else it is answered now */
+        n = head->n + head->field_n * sizeof(head->fields[0]);
+    }
+    if (c->heads_n > 0 && c->heads_n + n > http2_conn_max(x, HTTP2_CONN_HEADS_MAX)) {
+        stats_add(&c->base.stats->limit_http2_heads, 1);
+        (void)nghttp2_submit_rst_stream(c->base.link.session, NGHTTP2_FLAG_NONE, s->id,
+                                        NGHTTP2_REFUSED_STREAM); /* out of memory shows later */
+        return false;
+    }
+    s->head_n = n;
+    c->heads_n += n;
+    return true;
+}
+
 /* RFC 9113 section 6.8. */
 static void conn_go_away(struct server_conn *c)
 {
@@ -138,6 +159,12 @@ static void on_head(struct http2_conn *base, struct http2_stream *s, const nghtt
         return;
     }
     http2_head_end(base->link.context->head);
+    if (c->wait == CONN_WAIT_IDLE || c->wait == CONN_WAIT_HEAD) {
+        c->wait = CONN_WAIT_NONE; /* anew, even if the answer is gone before anybody looks */
+    }
+    if (!stream_has_room(c, s)) {
+        return;
+    }
     stream_be_fair(base, s->id);
     if (++c->request_n >= base->link.context->settings->keep_alive_requests) {
         conn_go_away(c);
@@ -190,8 +217,8 @@ static const struct http2_side side = {
 static enum conn_wait wait_of(const struct server_conn *c)
 {
     const struct http2_conn *base = &c->base;
-    if (base->link.is_blocked) {
-        return CONN_WAIT_WRITE;
+    if (base->link.is_blocked) { /* who is given up has less time for our last words */
+        return base->is_condemned ? CONN_WAIT_LINGER : CONN_WAIT_WRITE;
     }
     if (c->is_closing) {
         return CONN_WAIT_LINGER;

@@ -23,6 +23,7 @@ struct server_conn {
     struct http_peer peer;
     enum conn_wait wait;
     uint32_t request_n;
+    size_t heads_n;  /* bytes of the requests of streams */
     bool is_closing; /* what is gathered goes out, then the client's end is waited for */
     bool is_counted_idle;
     bool is_noticed; /* the first GOAWAY of two went */
@@ -38,6 +39,7 @@ static inline struct server_conn *server_conn_of(struct http2_conn *c)
 
 /* What of struct http2_side is about one stream. */
 struct http2_stream *server_stream_new(struct server_conn *c, int32_t id); /* NULL: no memory */
+void server_stream_free(struct http2_stream *s);
 void server_stream_begin(struct http2_stream *s, struct str body, bool is_end);
 void server_stream_over(struct http2_stream *s, uint32_t code);
 void server_stream_end_sent(struct http2_stream *s);

@@ -31,6 +31,12 @@ struct http2_stream *server_stream_new(struct server_conn *c, int32_t id)
     return s;
 }
 
+void server_stream_free(struct http2_stream *s)
+{
+    server_conn_of(s->conn)->heads_n -= s->head_n;
+    http2_stream_free(s);
+}
+
 /* ---- a request ---- */
 
 static void stream_answer(struct http2_stream *s, enum reason why)
@@ -235,7 +241,7 @@ static enum err stream_send_response(struct http_stream *base, const struct http
     }
     s->is_tunnel = s->is_connect && r->is_tunnel;
     if (s->is_connect && !s->is_tunnel && r->status < 300) {
-        return E_PROTO; /* here it would mean that the tunnel stands: RFC 9110 section 9.3.6 */
+        return E_LIMIT; /* here it would mean that the tunnel stands: RFC 9110 section 9.3.6 */
     }
     response_emit(s, r, false, &emit, status_text);
     has_body = has_body || s->is_tunnel;
@@ -255,6 +261,7 @@ static enum err stream_send_response(struct http_stream *base, const struct http
         return E_NOMEM;
     }
     s->has_response = true;
+    http2_stream_trail(s);
     return http2_stream_push(s);
 }
 
@@ -325,10 +332,17 @@ static void stream_release(struct http_stream *base)
     http2_stream_update_wait(s);
 }
 
+static size_t stream_room(struct http_stream *base)
+{
+    const struct http2_conn *c = http2_stream_of(base)->conn;
+    return c->out_n < HTTP2_CONN_KEPT_BYTES ? RECEIVE_BYTES : HTTP2_PIECE_BYTES;
+}
+
 static const struct http_stream_ops stream_ops = {
     .send_response = stream_send_response,
     .send_interim = stream_send_interim,
     .send_body = stream_send_body,
+    .room = stream_room,
     .pull = stream_pull,
     .release = stream_release,
 };
@@ -337,6 +351,9 @@ static const struct http_stream_ops stream_ops = {
 
 enum http2_stream_wait server_stream_wait(const struct http2_stream *s)
 {
+    if (s->is_out_ended && !s->is_end_sent) {
+        return STREAM_WAIT_WINDOW; /* nghttp2 wants a window for the bare end, too */
+    }
     /* The other side times a tunnel, and a request that goes on behind its response's head (gRPC's
      * streams), as long as it takes part. */
     bool is_timed = !s->has_response || s->is_out_ended;
@@ -354,7 +371,7 @@ void server_stream_end_sent(struct http2_stream *s)
 void server_stream_finish(struct http2_stream *s)
 {
     http2_stream_break(s, REASON_client_abort, false);
-    http2_stream_free(s);
+    server_stream_free(s);
 }
 
 void server_stream_over(struct http2_stream *s, uint32_t code)

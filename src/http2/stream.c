@@ -29,12 +29,18 @@ static size_t out_n(const struct http2_stream *s)
 
 /* ---- life ---- */
 
+/* Tells the connection and the budget what is held now. */
 static void stream_account(struct http2_stream *s)
 {
-    size_t held_n = s->in.n + s->out.n;
-    context_of(s)->budget->used += held_n;
-    context_of(s)->budget->used -= s->held_n;
+    struct http_budget *budget = context_of(s)->budget;
+    size_t held_n = s->in.n + s->out.n + s->trailers_n;
+    budget->used += held_n;
+    budget->used -= s->held_n;
     s->held_n = held_n;
+    s->conn->in_n += s->in.n - s->held_in_n;
+    s->conn->out_n += s->out.n - s->held_out_n;
+    s->held_in_n = s->in.n;
+    s->held_out_n = s->out.n;
 }
 
 struct http2_stream *http2_stream_new(struct http2_conn *c, const struct http_stream_ops *ops)
@@ -77,10 +83,11 @@ void http2_stream_free(struct http2_stream *s)
     s->conn->stream_n--;
     loop_disarm(x->loop, &s->timer);
     loop_undefer(&s->work);
-    in_drop(s);
-    out_drop(s);
     mem_free(s->trailers_in);
     mem_free(s->trailers_out);
+    s->trailers_n = 0;
+    in_drop(s);
+    out_drop(s);
     if (x->stream_n < STREAMS_KEPT) {
         x->stream_n++;
         list_push(&x->streams, &s->node);
@@ -152,10 +159,11 @@ void http2_stream_update_wait(struct http2_stream *s)
     }
 }
 
+/* Windows that are opened byte by byte are closed. */
 static bool stream_is_stalled(const struct http2_stream *s)
 {
     nghttp2_session *session = session_of(s);
-    return s->sent_n == s->marked_n &&
+    return s->sent_n - s->marked_n < HTTP2_DRIP_BYTES &&
            (nghttp2_session_get_stream_remote_window_size(session, s->id) <= 0 ||
             nghttp2_session_get_remote_window_size(session) <= 0);
 }
@@ -190,6 +198,13 @@ void http2_stream_consume(struct http2_stream *s, size_t n)
     }
 }
 
+/* How much of n bytes the owner is to get at once. */
+static size_t stream_room(struct http2_stream *s, size_t n)
+{
+    size_t room = s->base.events->room == NULL ? n : s->base.events->room(&s->base);
+    return n < room ? n : room;
+}
+
 static void stream_deliver(struct http2_stream *s, struct str data, bool is_end)
 {
     s->is_pulled = false;
@@ -199,15 +214,28 @@ static void stream_deliver(struct http2_stream *s, struct str data, bool is_end)
     s->is_calling = false;
 }
 
+/* What is left of *in behind its first n bytes. */
+static void stream_keep(struct http2_stream *s, struct buf *in, size_t n)
+{
+    if (n == in->n) {
+        buf_fini(in);
+    } else {
+        buf_drop(in, n);
+        s->in = *in;
+    }
+    stream_account(s);
+}
+
 void http2_stream_serve(struct http2_stream *s)
 {
     while (s->has_owner && s->is_pulled && !s->is_in_told && (s->in.n > 0 || s->is_in_ended)) {
         struct buf in = s->in; /* the owner may be done with the stream: forget() */
         buf_init(&s->in, in.max);
-        stream_deliver(s, buf_str(&in), s->is_in_ended);
-        http2_stream_consume(s, in.n);
-        buf_fini(&in);
-        stream_account(s);
+        size_t n = stream_room(s, in.n);
+        stream_deliver(s, str_first(buf_str(&in), n), s->is_in_ended && n == in.n);
+        n = s->has_owner ? n : in.n;
+        http2_stream_consume(s, n);
+        stream_keep(s, &in, n);
     }
 }
 
@@ -229,7 +257,7 @@ void http2_stream_data(struct http2_stream *s, struct str data, bool is_end)
     s->in_n += data.n;
     bool is_whole = !s->has_in_length || s->in_n == s->in_length;
     is_end = is_end && is_whole; /* else nghttp2 is about to find out */
-    if (s->has_owner && s->is_pulled && s->in.n == 0) {
+    if (s->has_owner && s->is_pulled && s->in.n == 0 && stream_room(s, data.n) == data.n) {
         s->is_in_ended = is_end;
         stream_deliver(s, data, is_end);
         http2_stream_consume(s, data.n);
@@ -257,13 +285,14 @@ void http2_stream_data(struct http2_stream *s, struct str data, bool is_end)
     }
 }
 
-static struct field *fields_copy(const struct field *fields, uint32_t n)
+/* Of trailers. */
+static struct field *fields_copy(struct http2_stream *s, const struct field *fields, uint32_t n)
 {
-    size_t bytes = 0;
+    size_t bytes = n * sizeof(*fields);
     for (uint32_t i = 0; i < n; i++) {
         bytes += fields[i].name.n + fields[i].value.n;
     }
-    struct field *copy = mem_alloc(n * sizeof(*copy) + bytes);
+    struct field *copy = mem_alloc(bytes);
     char *at = (char *)(copy + n);
     for (uint32_t i = 0; copy != NULL && i < n; i++) {
         copy[i] = fields[i];
@@ -275,14 +304,32 @@ static struct field *fields_copy(const struct field *fields, uint32_t n)
         mem_copy(at, fields[i].value.p, fields[i].value.n);
         at += fields[i].value.n;
     }
+    s->trailers_n += copy == NULL ? 0 : bytes;
+    stream_account(s);
     return copy;
+}
+
+/* What the peer sends is more than we take. */
+static void stream_refuse(struct http2_stream *s, enum reason why)
+{
+    if (s->conn->side->is_server) {
+        http2_stream_break(s, why, false);
+    } else {
+        s->fault = REASON_upstream_invalid;
+    }
+    http2_stream_reset(s, NGHTTP2_ENHANCE_YOUR_CALM);
 }
 
 void http2_stream_trailers(struct http2_stream *s)
 {
     struct http2_head *h = context_of(s)->head;
-    if (s->has_owner && h->field_n > 0 && h->fault == REASON_none && s->trailers_in == NULL) {
-        s->trailers_in = fields_copy(h->fields, h->field_n);
+    if (s->has_owner && h->fault != REASON_none) { /* a part must not pass for the whole message */
+        http2_conn_count_head(s->conn);
+        stream_refuse(s, h->fault);
+        return;
+    }
+    if (s->has_owner && h->field_n > 0 && s->trailers_in == NULL) {
+        s->trailers_in = fields_copy(s, h->fields, h->field_n);
         if (s->trailers_in != NULL) {
             s->base.received = (struct http_trailers){s->trailers_in, h->field_n};
         }
@@ -312,6 +359,13 @@ static bool trailers_submit(struct http2_stream *s)
     return nghttp2_submit_trailer(session_of(s), s->id, nv, s->trailers_out_n) == 0;
 }
 
+void http2_stream_trail(struct http2_stream *s)
+{
+    if (s->is_out_ended && s->trailers_out_n > 0 && out_n(s) + s->now.n == 0) {
+        s->is_trailed = trailers_submit(s);
+    }
+}
+
 /* Says how much there is; http2_stream_on_send_data() takes it. */
 static ssize_t on_read(nghttp2_session *session, int32_t id, uint8_t *p, size_t n, uint32_t *flags,
                        nghttp2_data_source *source, void *user)
@@ -330,7 +384,7 @@ static ssize_t on_read(nghttp2_session *session, int32_t id, uint8_t *p, size_t 
     *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
     if (n == available && s->is_out_ended) {
         *flags |= NGHTTP2_DATA_FLAG_EOF;
-        if (s->trailers_out_n > 0 && trailers_submit(s)) {
+        if (s->is_trailed || (s->trailers_out_n > 0 && trailers_submit(s))) {
             *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
         }
     }
@@ -429,7 +483,7 @@ enum err http2_stream_note(struct http2_stream *s, struct str data, bool is_end)
         s->out_left -= data.n;
     }
     if (is_end && s->base.to_send.n > 0) {
-        s->trailers_out = fields_copy(s->base.to_send.fields, s->base.to_send.n);
+        s->trailers_out = fields_copy(s, s->base.to_send.fields, s->base.to_send.n);
         s->trailers_out_n = s->trailers_out == NULL ? 0 : s->base.to_send.n;
     }
     s->now = data;
@@ -446,5 +500,8 @@ enum err http2_stream_send_body(struct http2_stream *s, struct str data, bool is
         return E_OK; /* of a message without a body */
     }
     TRY(http2_stream_note(s, data, is_end));
+    if (s->conn->side->is_server) { /* a request's head may still have to wait */
+        http2_stream_trail(s);
+    }
     return http2_stream_push(s);
 }

@@ -303,7 +303,7 @@ static void upstream_on_response(struct http_stream *s, const struct http_respon
         trailers_pass(x, s, x->client);
     }
     enum err e = x->client->ops->send_response(x->client, &out, body, is_end);
-    if (e == E_LIMIT) { /* the head alone is too large to be passed on: nothing of it went */
+    if (e == E_LIMIT) { /* nothing of it went */
         exchange_answer(x, REASON_upstream_invalid);
         return;
     }
@@ -347,7 +347,14 @@ static void upstream_on_interim(struct http_stream *s, const struct http_respons
     x->client->ops->send_interim(x->client, &out);
 }
 
+static size_t upstream_room(struct http_stream *s)
+{
+    struct http_stream *client = ((struct exchange *)s->owner)->client;
+    return client->ops->room == NULL ? SIZE_MAX : client->ops->room(client);
+}
+
 static const struct http_stream_events upstream_events = {
+    .room = upstream_room,
     .on_interim = upstream_on_interim,
     .on_response = upstream_on_response,
     .on_body = upstream_on_body,

@@ -171,10 +171,11 @@ class Connection:
 
 class Backend:
     """tls: an ssl.SSLContext (servers.server_context()); handshakes that fail are in tls_failures.
-    ends_with_notice: a connection over TLS ends with close_notify, which many servers leave out."""
+    ends_with_notice: a connection over TLS ends with close_notify, which many servers leave out.
+    receive: bytes of a connection's receive buffer, so that few lie there unread."""
 
     def __init__(self, script=echo, name="backend", port=0, family=socket.AF_INET, *, tls=None,
-                 ends_with_notice=True):
+                 ends_with_notice=True, receive=None):
         self.script, self.name = script, name
         self.tls, self.ends_with_notice, self.tls_failures = tls, ends_with_notice, []
         self.lock = threading.Lock()
@@ -182,6 +183,8 @@ class Backend:
         self.keeps_requests = True
         self.listener = socket.socket(family)
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if receive: # inherited by what is accepted
+            self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
         self.listener.bind(("::1" if family == socket.AF_INET6 else "0.0.0.0", port))
         self.listener.listen(512)
         self.port = self.listener.getsockname()[1]

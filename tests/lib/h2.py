@@ -1,5 +1,7 @@
 """HTTP/2 by hand: frames as they are wished for, and a reader that knows each frame and decodes
-header sections strictly. Nothing is answered on its own but SETTINGS and PING, unless told not to."""
+header sections strictly. Nothing is answered on its own but SETTINGS and PING, unless told not to.
+The windows that Lintel gives are kept in mind, for those who want to heed them."""
+import collections
 import socket
 import struct
 
@@ -16,7 +18,11 @@ NO_ERROR, PROTOCOL_ERROR, INTERNAL_ERROR, FLOW_CONTROL_ERROR, SETTINGS_TIMEOUT, 
     FRAME_SIZE_ERROR, REFUSED_STREAM, CANCEL, COMPRESSION_ERROR, CONNECT_ERROR, \
     ENHANCE_YOUR_CALM = range(12)
 
-MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE = 3, 4, 5
+HEADER_TABLE_SIZE, ENABLE_PUSH, MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE, \
+    MAX_HEADER_LIST_SIZE = range(1, 7)
+ENABLE_CONNECT_PROTOCOL, NO_RFC7540_PRIORITIES, PRIORITY_UPDATE = 8, 9, 0x10
+
+DEFAULT_WINDOW, WIDE = 65535, 1 << 30
 
 
 def frame(kind, flags=0, stream=0, payload=b""):
@@ -62,7 +68,7 @@ class Frame:
 
 class Response:
     def __init__(self):
-        self.status, self.fields, self.body, self.trailers = None, None, b"", None
+        self.status, self.fields, self.body, self.trailers = None, None, bytearray(), None
         self.interim, self.reset_code, self.is_complete = [], None, False
 
     def get(self, name, default=None):
@@ -73,12 +79,14 @@ class Response:
         return self.get("x-lintel-reason")
 
     def __repr__(self):
-        return f"<{self.status} {self.fields} {self.body[:200]!r} reset={self.reset_code}>"
+        return f"<{self.status} {self.fields} {bytes(self.body[:200])!r} reset={self.reset_code}>"
 
 
 class H2:
+    """wide: takes whatever comes, as fast as it comes. receive: bytes of the socket's buffer."""
+
     def __init__(self, port, *, preface=True, settings_pairs=(), timeout=TIMEOUT_S, receive=None,
-                 sock=None):
+                 sock=None, wide=False):
         self.socket = sock or socket.socket()
         if receive:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
@@ -89,9 +97,12 @@ class H2:
         self.encoder, self.decoder = Encoder(), Decoder()
         self.unread, self.block = b"", None
         self.next_stream, self.answers, self.responses = 1, True, {}
-        self.seen, self.goaway, self.is_closed = [], None, False
+        self.seen, self.goaway, self.is_closed, self.sent_n = [], None, False, 0
+        self.counts = collections.Counter() # frames by kind
+        self.window, self.windows, self.initial_window = DEFAULT_WINDOW, {}, DEFAULT_WINDOW
         if preface:
-            self.send(PREFACE, settings(*settings_pairs))
+            pairs = [(INITIAL_WINDOW_SIZE, WIDE), *settings_pairs] if wide else settings_pairs
+            self.send(PREFACE, settings(*pairs), window_update(0, WIDE) if wide else b"")
 
     def __enter__(self):
         return self
@@ -100,7 +111,9 @@ class H2:
         self.socket.close()
 
     def send(self, *pieces):
-        self.socket.sendall(b"".join(pieces))
+        data = b"".join(pieces)
+        self.socket.sendall(data)
+        self.sent_n += len(data)
 
     def new_stream(self):
         self.next_stream += 2
@@ -130,6 +143,29 @@ class H2:
 
     def data(self, stream, data=b"", end=False):
         self.send(frame(DATA, END_STREAM if end else 0, stream, data))
+        self.windows[stream] = self.window_of(stream) - len(data)
+        self.window -= len(data)
+
+    def window_of(self, stream):
+        return self.windows.setdefault(stream, self.initial_window)
+
+    def room(self, stream):
+        """Bytes of one DATA frame that Lintel must take now."""
+        return max(0, min(16384, self.window, self.window_of(stream)))
+
+    def send_some(self, stream, body, end=True):
+        """As much of body as the windows allow; what is left."""
+        while body and self.room(stream):
+            piece, body = body[:self.room(stream)], body[self.room(stream):]
+            self.data(stream, piece, end=end and not body)
+        return body
+
+    def send_body(self, stream, body, end=True):
+        """All of it, waiting for the windows."""
+        if not body and end:
+            self.data(stream, end=True)
+        while body := self.send_some(stream, body, end):
+            self.read_frame()
 
     # ---- reading ----
 
@@ -138,7 +174,7 @@ class H2:
             data = self.socket.recv(65536)
             if not data:
                 self.is_closed = True
-                raise ConnectionError("closed")
+                raise ConnectionError(f"closed; {self.goaway}")
             self.unread += data
         out, self.unread = self.unread[:n], self.unread[n:]
         return out
@@ -152,6 +188,7 @@ class H2:
 
     def _note(self, got):
         self.seen.append(got)
+        self.counts[got.kind] += 1
         if got.kind in (HEADERS, CONTINUATION):
             self.block = (self.block or b"") + got.payload
             if got.flags & END_HEADERS:
@@ -166,12 +203,30 @@ class H2:
                 response.reset_code = got.code
         elif got.kind == GOAWAY:
             self.goaway = got
-        elif got.kind == SETTINGS and not got.flags & ACK and self.answers:
-            self.send(frame(SETTINGS, ACK))
+        elif got.kind == WINDOW_UPDATE:
+            self._note_window(got.stream, int.from_bytes(got.payload, "big"))
+        elif got.kind == SETTINGS and not got.flags & ACK:
+            self._note_settings(got.payload)
+            if self.answers:
+                self.send(frame(SETTINGS, ACK))
         elif got.kind == PING and not got.flags & ACK and self.answers:
             self.send(frame(PING, ACK, 0, got.payload))
         if got.is_end:
             self.of(got.stream).is_complete = True
+
+    def _note_window(self, stream, n):
+        if stream == 0:
+            self.window += n
+        else:
+            self.windows[stream] = self.window_of(stream) + n
+
+    def _note_settings(self, payload):
+        for at in range(0, len(payload), 6):
+            name, value = struct.unpack(">HI", payload[at:at + 6])
+            if name == INITIAL_WINDOW_SIZE:
+                for stream in self.windows:
+                    self.windows[stream] += value - self.initial_window
+                self.initial_window = value
 
     def _note_fields(self, got):
         response = self.of(got.stream)
@@ -200,8 +255,13 @@ class H2:
     def request(self, path="/", host="a.test", method="GET", fields=(), body=None):
         stream = self.start(path, host, method, fields, end=body is None)
         if body is not None:
-            self.data(stream, body, end=True)
+            self.send_body(stream, body)
         return self.response(stream)
+
+    def status(self, stream):
+        """The head of a stream's response has come."""
+        self.read_until(lambda: self.of(stream).status or self.of(stream).reset_code is not None)
+        return self.of(stream).status
 
     def read_to_end(self):
         """Until the peer closes; what came is in seen, responses and goaway."""

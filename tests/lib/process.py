@@ -47,6 +47,23 @@ def descriptor_count(pid):
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
+def cpu_of(pid):
+    """Seconds that its first thread has run, user and system, to the nanosecond."""
+    with open(f"/proc/{pid}/schedstat", encoding="utf-8") as file:
+        return int(file.read().split()[0]) / 1e9
+
+
+def resident_of(pid):
+    """(bytes resident now, most since the process began or reset_peak())"""
+    status = read_status(pid)
+    return tuple(int(status[name].split()[0]) * 1024 for name in ("VmRSS", "VmHWM"))
+
+
+def reset_peak(pid):
+    with open(f"/proc/{pid}/clear_refs", "w", encoding="utf-8") as file:
+        file.write("5")
+
+
 def memory_of(pid):
     """Bytes that the process itself costs: its share of shared pages counted in parts (PSS)."""
     with open(f"/proc/{pid}/smaps_rollup", encoding="utf-8") as file:

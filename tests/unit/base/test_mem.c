@@ -42,6 +42,23 @@ static void calls_are_counted(void **state)
     assert_int_equal(mem_calls() - before, 2);
 }
 
+static void pages(void **state)
+{
+    (void)state;
+    size_t before = mem_calls();
+    char *p = mem_pages_alloc(10000);
+    assert_non_null(p);
+    assert_int_equal(mem_calls() - before, 1);
+    assert_int_equal(p[0], 0);
+    assert_int_equal(p[9999], 0);
+    p[9999] = 'x';
+    mem_pages_free(p, 10000);
+    mem_pages_free(NULL, 10000);
+    mem_fail_from(1);
+    assert_null(mem_pages_alloc(10000));
+    mem_fail_from(0);
+}
+
 static void overflowing_sizes(void **state)
 {
     (void)state;
@@ -75,6 +92,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_nth_and_later_ones_fail),
         cmocka_unit_test(calls_are_counted),
+        cmocka_unit_test(pages),
         cmocka_unit_test(overflowing_sizes),
         cmocka_unit_test(copying),
         cmocka_unit_test(cleared),

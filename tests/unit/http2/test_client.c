@@ -520,7 +520,7 @@ static void test_an_idle_connection_keeps_little(void **state)
     SEND(&w, HEADERS, END_HEADERS, 1, ok);
     SEND(&w, DATA, END_STREAM, 1, "hello");
     assert_true(o->is_complete);
-    assert_in_range(w.budget.used, 1, 30 * 1024); /* nghttp2 keeps one frame of 16 KB */
+    assert_int_equal(w.budget.used, 0); /* beyond what every connection may have */
     world_fini(&w);
 }
 
@@ -543,7 +543,7 @@ static void test_nobody_pulls(void **state)
         turn(&w);
     }
     assert_int_equal(frames_n(&w, WINDOW_UPDATE), windows);
-    assert_true(w.budget.used > HTTP2_STREAM_WINDOW_BYTES);
+    assert_true(w.budget.used >= HTTP2_STREAM_WINDOW_BYTES);
     frame_send(&w, DATA, 0, 1, data, 1); /* beyond it: RFC 9113 section 6.9.1 */
     turn(&w);
     assert_true(o->is_closed && o->why == REASON_upstream_invalid);

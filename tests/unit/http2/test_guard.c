@@ -65,10 +65,10 @@ static const char frames[] = "\0\0\3\1\4\0\0\0\7abc"
 static void check_walk(size_t piece)
 {
     static const struct http2_frame_head wanted[] = {
-        {1,    7  },
-        {4,    0  },
-        {0x42, 256},
-        {0,    1  }
+        {1,    7,   3 },
+        {4,    0,   0 },
+        {0x42, 256, 10},
+        {0,    1,   1 }
     };
     struct http2_walk w = {0};
     struct http2_frame_head got;
@@ -79,6 +79,7 @@ static void check_walk(size_t piece)
             assert_true(n < 4);
             assert_int_equal(got.type, wanted[n].type);
             assert_int_equal(got.stream, wanted[n].stream);
+            assert_int_equal(got.payload_n, wanted[n].payload_n);
             n++;
         }
         assert_int_equal(p.n, 0);

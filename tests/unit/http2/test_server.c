@@ -1,33 +1,10 @@
 /* The server without memory, and what it keeps for a connection that is idle. The rest is seen from
  * outside: tests/system/test_http2.py and test_http2_rules.py. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
-#include <sys/socket.h>
-#include <unistd.h>
-
-#include "base/mem.h"
-#include "http/answer.h"
-#include "http2/server.h"
+#include "world.h"
 
 static const char request[] = /* GET / of a.test, in HPACK: RFC 7541 appendix A */
     "\0\0\13\1\5\0\0\0\1\x82\x86\x84\x41\x06"
     "a.test";
-
-struct world {
-    struct loop *loop;
-    struct http_budget budget;
-    struct http2_context context;
-    struct http2_server server;
-    struct http_handler handler;
-    struct stats_page *stats;
-    struct transport transport;
-    int fd; /* the client's */
-};
 
 static void on_body(struct http_stream *s, struct str data, bool is_end)
 {
@@ -45,65 +22,10 @@ static void on_closed(struct http_stream *s, enum reason why, bool is_unsent)
 
 static const struct http_stream_events patient = {.on_body = on_body, .on_closed = on_closed};
 
-static void on_request(struct http_handler *h, struct http_stream *s, const struct http_request *r,
-                       struct str body, bool is_end)
-{
-    struct http_response response = {.status = 200, .body = HTTP_BODY_LENGTH, .body_n = 5};
-    (void)h;
-    (void)body;
-    if (str_eq(r->method, STR("POST"))) {
-        s->events = &patient;
-        return;
-    }
-    assert_true(is_end && str_eq(r->authority, STR("a.test")));
-    s->events = NULL;
-    (void)s->ops->send_response(s, &response, STR("hello"), true); /* may be out of memory */
-    s->ops->release(s);
-}
-
-static void on_event(struct watch *w, uint32_t events)
+static void be_patient(struct world *w, struct http_stream *s)
 {
     (void)w;
-    (void)events;
-}
-
-static void world_init(struct world *w)
-{
-    int fds[2];
-    *w = (struct world){.budget = {.max = 1 << 30}, .handler = {.on_request = on_request}};
-    w->stats = mem_calloc(1, sizeof(*w->stats));
-    assert_int_equal(loop_new(&w->loop), E_OK);
-    assert_int_equal(http2_context_init(&w->context, w->loop, &snap_settings_default, &w->budget),
-                     E_OK);
-    assert_int_equal(http2_server_init(&w->server, &w->context, &w->handler, w->stats), E_OK);
-    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
-    assert_int_equal(transport_plain_open(&w->transport, w->loop, fds[0], on_event), E_OK);
-    w->fd = fds[1];
-}
-
-static void world_fini(struct world *w)
-{
-    http2_server_fini(&w->server);
-    assert_int_equal(loop_step(w->loop, 0), E_OK);
-    assert_int_equal(w->budget.used, 0);
-    http2_context_fini(&w->context);
-    loop_free(w->loop);
-    mem_free(w->stats);
-    (void)close(w->fd);
-}
-
-static enum err take(struct world *w)
-{
-    struct http_peer peer = {.ip = {.family = 4}};
-    return http2_server_take(&w->server, &w->transport, &peer,
-                             STR("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0"));
-}
-
-static void turn(struct world *w)
-{
-    for (int i = 0; i < 4; i++) {
-        assert_int_equal(loop_step(w->loop, 0), E_OK);
-    }
+    s->events = &patient;
 }
 
 static bool has_hello(struct world *w)
@@ -118,15 +40,17 @@ static void test_an_idle_connection_keeps_little(void **state)
 {
     (void)state;
     struct world w;
-    world_init(&w);
-    assert_int_equal(take(&w), E_OK);
-    turn(&w);
-    size_t before = w.budget.used;
+    world_init(&w, NULL);
+    assert_int_equal(world_take(&w), E_OK);
+    world_turn(&w);
+    size_t before = world_conn(&w)->base.link.memory.used;
     assert_in_range(before, 1, 28 * 1024); /* nghttp2 keeps one frame of 16 KB */
     assert_int_equal(send(w.fd, request, sizeof(request) - 1, 0), sizeof(request) - 1);
-    turn(&w);
+    world_turn(&w);
     assert_true(has_hello(&w));
-    assert_true(w.budget.used < before + 2048); /* header tables: no buffer, no stream */
+    assert_true(world_conn(&w)->base.link.memory.used <
+                before + 2048); /* header tables: no buffer, no stream */
+    assert_int_equal(w.budget.used, 0);
     assert_int_equal(stats_get(&w.stats->conns_idle), 1);
     assert_int_equal(stats_get(&w.stats->conns_active), 0);
     world_fini(&w);
@@ -140,7 +64,7 @@ static void send_frame(struct world *w, uint8_t type, uint8_t flags, uint32_t st
         (uint8_t)(stream >> 16), (uint8_t)(stream >> 8), (uint8_t)stream};
     assert_int_equal(send(w->fd, head, sizeof(head), 0), sizeof(head));
     assert_int_equal(send(w->fd, payload, n, 0), n);
-    turn(w);
+    world_turn(w);
 }
 
 /* What nobody pulled of a request that its client gives up is given back to the connection's
@@ -153,8 +77,8 @@ static void test_windows_of_given_up_requests(void **state)
     static char data[PIECE], sink[4096];
     struct world w;
     (void)state;
-    world_init(&w);
-    assert_int_equal(take(&w), E_OK);
+    world_init(&w, be_patient);
+    assert_int_equal(world_take(&w), E_OK);
     for (uint32_t i = 0; i < N; i++) {
         send_frame(&w, 1, 4, 3 + 2 * i, post, sizeof(post) - 1);
         for (int part = 0; part < HTTP2_STREAM_WINDOW_BYTES / PIECE - 1; part++) {
@@ -164,6 +88,7 @@ static void test_windows_of_given_up_requests(void **state)
     }
     while (recv(w.fd, sink, sizeof(sink), 0) > 0) {
     }
+    w.on_request = world_hello;
     send_frame(&w, 1, 5, 3 + 2 * N, request + 9, sizeof(request) - 10);
     assert_true(has_hello(&w));
     world_fini(&w);
@@ -178,14 +103,14 @@ static void test_without_memory(void **state)
     for (size_t nth = 1; !has_answered; nth++) {
         struct world w;
         assert_true(nth < 500);
-        world_init(&w);
+        world_init(&w, NULL);
         mem_fail_from(nth);
-        if (take(&w) == E_OK) {
+        if (world_take(&w) == E_OK) {
             (void)send(w.fd, request, sizeof(request) - 1, MSG_NOSIGNAL); /* may be closed */
-            turn(&w);
+            world_turn(&w);
         }
         mem_fail_from(0);
-        turn(&w);
+        world_turn(&w);
         has_answered = has_hello(&w);
         world_fini(&w);
     }
