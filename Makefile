@@ -8,7 +8,7 @@ PYTHON       := /usr/bin/python3
 
 .DEFAULT_GOAL := build
 .PHONY: help build run run-check test lint analyze format check-format sanitize fuzz bench \
-        bench-cost bench-scale bench-cluster e2e image chart install clean
+        bench-cost bench-scale bench-cluster e2e h2spec image chart install clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r t d; do \
@@ -34,6 +34,10 @@ e2e: build  ## with a real API server; needs Go; E2E='tests/e2e/test_image.py -k
 	@scripts/install-deps test image e2e
 	@ninja -C $(BUILD) --quiet tests/unit/kube/follow
 	@LINTEL_BUILD=$(BUILD) scripts/e2e $(E2E)
+
+h2spec: build  ## somebody else's tests of HTTP/2; needs Go
+	@scripts/install-deps test
+	@LINTEL_BUILD=$(BUILD) scripts/h2spec
 
 sanitize:  ## the tests under ASan + UBSan only
 	@scripts/install-deps build test image

@@ -92,34 +92,9 @@ def test_request_bodies(stage, n, has_length):
     with H2(lintel.port) as client:
         fields = [("content-length", str(n))] if has_length else []
         stream = client.start(method="POST", fields=fields, end=False)
-        send_body(client, stream, body)
+        client.send_body(stream, body)
         seen = json.loads(client.response(stream).body)
     assert (seen["body_n"], seen["body_sha256"]) == (n, hashlib.sha256(body).hexdigest())
-
-
-def send_body(client, stream, body, window=65535, connection=65535):
-    """Within the windows that Lintel gives."""
-    at, read = 0, 0
-    while at < len(body):
-        for got in client.seen[read:]:
-            if got.kind == h2.WINDOW_UPDATE:
-                n = int.from_bytes(got.payload, "big")
-                if got.stream == 0:
-                    connection += n
-                elif got.stream == stream:
-                    window += n
-            if got.kind == h2.SETTINGS and not got.flags & h2.ACK:
-                for i in range(0, len(got.payload), 6):
-                    if int.from_bytes(got.payload[i:i + 2], "big") == h2.INITIAL_WINDOW_SIZE:
-                        window += int.from_bytes(got.payload[i + 2:i + 6], "big") - 65535
-        read = len(client.seen)
-        n = min(16384, window, connection, len(body) - at)
-        if n <= 0:
-            client.read_frame()
-            continue
-        client.data(stream, body[at:at + n])
-        at, window, connection = at + n, window - n, connection - n
-    client.data(stream, end=True)
 
 
 @pytest.mark.parametrize("n", [0, 1, 65535, 65536, 3 * MEGABYTE])
@@ -190,7 +165,7 @@ def test_an_upload_that_nobody_takes_is_bounded(stage):
         stream = client.start(method="POST", end=False)
         done = []
         client.socket.settimeout(60)
-        sender = threading.Thread(target=lambda: (send_body(client, stream, body), done.append(1)))
+        sender = threading.Thread(target=lambda: (client.send_body(stream, body), done.append(1)))
         sender.start()
         always(lambda: not done, seconds=1)
         gate.set()

@@ -1,19 +1,20 @@
-"""HTTP/2 clients that break the rules: each line of http2_conformance.py, and floods: what comes too
-often ends the connection, is counted, and costs neither memory nor anybody else's requests."""
-import contextlib
+"""HTTP/2 clients that break the rules: each line of http2_conformance.py, limits at their border, and
+what takes too long. Floods are in test_http2_floods.py, flow control in test_http2_flow.py."""
+import json
 import select
-import struct
 import time
 
 import pytest
 
-import http2_conformance as rules
+pytest.register_assert_rewrite("http2_frames", "http2_messages")
+
+# pylint: disable=wrong-import-position
+import http2_conformance
 from lib import h2
 from lib.backend import echo
 from lib.client import fetch
 from lib.h2 import H2
 from lib.manifests import app, ingress, ingress_class, rule
-from lib.process import memory_of
 from lib.wait import eventually
 
 
@@ -41,13 +42,13 @@ def lintel(module_stage):
                             app("app", backend.port))
 
 
-def check_goaway(client, codes):
+def check_connection(client, codes):
     client.read_to_end()
     assert client.goaway, client.seen
     assert client.goaway.code in codes, client.goaway
 
 
-def check_reset(client, codes):
+def check_stream(client, codes):
     client.read_until(lambda: client.of(1).reset_code is not None or client.goaway)
     assert client.of(1).reset_code in codes, (client.seen, client.of(1))
     client.next_stream = max(client.next_stream, 3)
@@ -55,7 +56,6 @@ def check_reset(client, codes):
 
 
 def check_either(client, codes):
-    """RFC 9113 section 5.4: a stream error may be made one of the connection."""
     try:
         client.read_until(lambda: client.goaway or any(
             f.kind == h2.RST_STREAM and f.code in codes for f in client.seen))
@@ -67,36 +67,50 @@ def check_either(client, codes):
         assert [f for f in client.seen if f.kind == h2.RST_STREAM and f.code in codes], client.seen
 
 
-def check(client, due):
-    if due == "fine":
-        assert client.request().status == 200
-    elif due == "fine_1":
-        assert client.response(1).status == 200
-    elif due[0] == "connection":
-        check_goaway(client, due[1])
-    elif due[0] == "stream":
-        check_reset(client, due[1])
-    elif due[0] == "either":
-        check_either(client, due[1])
-    elif due[0] == "status":
-        assert client.response(1).status == due[1]
-    else:
-        response = client.response(1)
-        assert (response.reset_code or response.status) in due[1], response
+def check_status(client, codes):
+    assert client.response(1).status in codes, client.of(1)
 
 
-@pytest.mark.parametrize("case", rules.CASES, ids=lambda case: f"{case[0]} {case[1]}"[:80])
-def test_rule(lintel, case):
-    section, text, due, send, *first = case
-    with H2(lintel.port, preface=send != "first") as client:
+def check_refused(client, codes):
+    response = client.response(1)
+    assert (response.reset_code or response.status) in codes, response
+
+
+def check_sees(client, fields):
+    """By the last of its requests."""
+    response = client.response(client.next_stream - 2)
+    assert response.status == 200, response
+    seen = json.loads(response.body)["fields"]
+    for name, value in fields.items():
+        values = [v for k, v in seen if k.lower() == name]
+        assert ", ".join(values) == value, seen
+
+
+CHECKS = {
+    "connection": check_connection, "stream": check_stream, "either": check_either,
+    "status": check_status, "refused": check_refused, "sees": check_sees,
+    "fine": lambda client: check_status_of(client.request()),
+    "fine_1": lambda client: check_status_of(client.response(1)),
+}
+
+
+def check_status_of(response):
+    assert response.status == 200, response
+
+
+@pytest.mark.parametrize("row", http2_conformance.ROWS, ids=str)
+def test_rule(lintel, row):
+    with H2(lintel.port, preface=row.has_preface) as client:
         try:
-            if send == "first":
-                client.send(h2.PREFACE, *first)
-            else:
-                send(client)
+            row.send(client)
         except (ConnectionError, BrokenPipeError):
             pass  # it was faster than us; what it said is read below
-        check(client, due)
+        if callable(row.due):
+            row.due(client)
+        else:
+            CHECKS[row.due[0]](client, *row.due[1:])
+        if client.seen: # RFC 9113 section 3.4: the server's preface
+            assert client.seen[0].kind == h2.SETTINGS and not client.seen[0].flags & h2.ACK
 
 
 def test_everybody_else_is_served(lintel):
@@ -105,12 +119,12 @@ def test_everybody_else_is_served(lintel):
     assert lintel.counter("lintel_process_restarts_total", process="worker-0") == 0
 
 
-# ---- floods ----
+# ---- limits ----
 
-def start(stage):
+def start(stage, *arguments):
     backend = stage.backend(slow)
     return stage.run(ingress_class(), ingress("a", rule("a.test", ("/", "Prefix", "app:80"))),
-                     app("app", backend.port))
+                     app("app", backend.port), arguments=arguments)
 
 
 def pour(client, make, n=20_000, batch=500):
@@ -124,55 +138,6 @@ def pour(client, make, n=20_000, batch=500):
     except (ConnectionError, BrokenPipeError, TimeoutError):
         pass
     return sent
-
-
-def open_and(client, behind):
-    def make(i):
-        return client.headers(1 + 2 * i, client.head("/slow"), end=True) + behind(1 + 2 * i)
-    return make
-
-
-FLOODS = {
-    "http2_resets": lambda c: open_and(c, h2.reset),
-    "http2_provoked": lambda c: open_and(c, lambda s: h2.window_update(s, 0x7fffffff)),
-    "http2_pings": lambda c: lambda i: h2.frame(h2.PING, h2.ACK * 0, 0, struct.pack(">Q", i)),
-    "http2_settings": lambda c: lambda i: h2.settings((4, 65535)),
-    "http2_other": lambda c: lambda i: h2.frame(0x42, 0, 0, b""),
-    "priority": lambda c: lambda i: h2.frame(h2.PRIORITY, 0, 1001, struct.pack(">IB", 0, 1)),
-    "window": lambda c: lambda i: h2.window_update(0, 1),
-}
-
-
-@pytest.mark.parametrize("name", FLOODS)
-def test_flood(stage, name):
-    lintel = start(stage)
-    counter = name if name.startswith("http2") else "http2_other"
-    worker = lintel.workers()[0]
-    before = None
-    for _ in range(3):
-        with H2(lintel.port) as client:
-            client.answers = False
-            client.ping()
-            pour(client, FLOODS[name](client))
-            with contextlib.suppress(ConnectionError, TimeoutError):
-                client.read_to_end()
-            assert client.goaway.code == h2.ENHANCE_YOUR_CALM, client.goaway
-        before = before or memory_of(worker)
-    assert lintel.counter("lintel_limits_total", limit=counter) >= 1
-    assert memory_of(worker) < before + (8 << 20)
-    with H2(lintel.port) as client:
-        assert client.request().status == 200
-    assert lintel.workers() == [worker]
-
-
-def test_empty_data(stage):
-    lintel = start(stage)
-    with H2(lintel.port) as client:
-        stream = client.start("/slow", method="POST", end=False)
-        pour(client, lambda i: h2.frame(h2.DATA, 0, stream), n=5000)
-        client.read_to_end()
-        assert client.goaway.code == h2.ENHANCE_YOUR_CALM
-    assert lintel.counter("lintel_limits_total", limit="http2_empty") == 1
 
 
 @pytest.mark.parametrize("n, due", [(8, "fine"), (9, "flood")])
@@ -194,20 +159,6 @@ def test_continuations(stage, n, due):
             assert lintel.counter("lintel_limits_total", limit="http2_continuations") == 1
 
 
-def test_a_header_section_that_unpacks_to_much_more(stage):
-    """One byte for 4 KB, thousands of times: given up at HTTP2_DECODED_BYTES_MAX."""
-    lintel = start(stage)
-    with H2(lintel.port) as client:
-        first = client.block_of(client.head(fields=[("x-bomb", "b" * 3900)]))
-        client.send(h2.frame(h2.HEADERS, h2.END_HEADERS | h2.END_STREAM, 1, first))
-        assert client.response(1).status == 200
-        bomb = client.block_of(client.head()) + b"\xbe" * 10_000  # the newest of the dynamic table
-        client.send(h2.frame(h2.HEADERS, h2.END_HEADERS | h2.END_STREAM, 3, bomb))
-        client.read_to_end()
-        assert client.goaway.code == h2.ENHANCE_YOUR_CALM
-    assert lintel.counter("lintel_limits_total", limit="head_bytes") == 1
-
-
 def test_acknowledgements_that_nobody_reads(stage):
     """PINGs whose answers stay in the socket: at HTTP2_ACKS_PENDING_MAX the connection ends."""
     lintel = start(stage)
@@ -225,7 +176,7 @@ def test_acknowledgements_that_nobody_reads(stage):
     ("client-header-timeout", "preface"), ("client-header-timeout", "head"), ("keep-alive", "idle"),
     ("client-body-timeout", "body"), ("send-timeout", "window")])
 def test_time_runs_out(stage, option, fault):
-    backend = stage.backend(slow if fault != "window" else None)
+    backend = stage.backend(slow if fault != "window" else echo)
     lintel = stage.run(ingress_class(), ingress("a", rule("a.test", ("/", "Prefix", "app:80"))),
                        app("app", backend.port), arguments=[f"--{option}", "400ms"])
     began = time.monotonic()
@@ -255,6 +206,18 @@ def test_time_runs_out(stage, option, fault):
     names = {"preface": "client_head", "head": "client_head", "idle": "client_idle",
              "body": "client_body", "window": "client_write"}
     assert lintel.counter("lintel_timeouts_total", timeout=names[fault]) == 1
+
+
+def test_idle_begins_anew_with_each_request(stage):
+    """--keep-alive is the time between two requests, also when they are answered at once."""
+    lintel = start(stage, "--keep-alive", "600ms")
+    with H2(lintel.port) as client:
+        for _ in range(5):
+            assert client.request(host="other.test").status == 404
+            time.sleep(0.3)
+        began = time.monotonic()
+        client.read_to_end()
+        assert client.goaway.code == h2.NO_ERROR and time.monotonic() - began > 0.2
 
 
 def test_requests_of_a_connection(stage):
