@@ -1,9 +1,12 @@
 """`make run` does what it prints; the examples are free of diagnostics."""
 import os
+import re
 import signal
 import subprocess
 
+from lib import pki
 from lib.lintel import BUILD, ROOT, command
+from lib.manifests import Directory, tls_secret
 from lib.wait import eventually
 
 QUICKSTART = os.path.join(ROOT, "examples", "quickstart")
@@ -23,7 +26,7 @@ def test_each_printed_line_gives_the_printed_answer(tmp_path):
         status = child.wait(120)
     text = log.read_text()
     assert status == 0, text
-    assert "8 of 8 answers are right" in text
+    assert "10 of 10 answers are right" in text
 
 
 def test_it_says_that_it_is_ready_and_ends_on_ctrl_c(tmp_path):
@@ -40,11 +43,16 @@ def test_it_says_that_it_is_ready_and_ends_on_ctrl_c(tmp_path):
     assert status == 0, text
     assert "curl -s -H 'Host: shop.example.com'" in text
     assert "\033[" not in text, "no colours in a file"
+    certificate = re.search(r"curl -s --cacert (\S+) .* https://secure\.example\.com:", text).group(1)
+    assert not os.path.exists(os.path.dirname(certificate)), "the private key ends with the run"
 
 
-def test_the_examples_are_without_fault():
-    done = command("check", QUICKSTART)
-    assert done.returncode == 0
+def test_the_examples_are_without_fault(tmp_path):
+    """But for the Secret, which is not kept with them."""
+    Directory(tmp_path).write("secret.yaml", tls_secret("secure-tls", pki.self_signed(
+        "secure.example.com")))
+    done = command("check", QUICKSTART, tmp_path)
+    assert done.returncode == 0, done.stdout
     # The one warning is what asleep.yaml is there to show.
     others = [line for line in done.stdout.splitlines()
               if "warning:" in line and "asleep" not in line]
