@@ -184,5 +184,19 @@ def test_every_option_of_ingress_nginx_that_we_have_keeps_its_name():
     text = command("run", "--help", check=0).stdout
     for name in ("http-port", "healthz-port", "ingress-class", "controller-class",
                  "ingress-class-by-name", "watch-ingress-without-class", "default-backend-service",
-                 "disable-svc-external-name", "shutdown-grace-period"):
+                 "disable-svc-external-name", "shutdown-grace-period", "https-port",
+                 "default-ssl-certificate", "configmap", "watch-namespace", "election-id"):
         assert f"--{name}" in text
+
+
+def test_every_option_of_run_is_in_the_manual_and_each_completion(tmp_path):
+    names = set(re.findall(r"^  (?:-\w, )?--([a-z0-9-]+)", command("run", "--help", check=0).stdout,
+                           re.MULTILINE))
+    assert {"https-port", "default-ssl-certificate", "ssl-redirect", "hsts"} <= names
+    command("generate", "man", tmp_path, check=0)
+    page = (tmp_path / "lintel-run.1").read_text().replace("\\-", "-")
+    assert {name for name in names if not re.search(f"--{name}\\b(?!-)", page)} == set()
+    for shell, form in (("bash", "--{}"), ("zsh", "--{}"), ("fish", "-l {}")):
+        text = command("generate", "completion", shell, check=0).stdout
+        assert {name for name in names
+                if not re.search(form.format(name) + r"\b(?!-)", text)} == set(), shell
