@@ -12,6 +12,7 @@ from lib.lintel import ROOT, command
 
 VARIANTS = ["deployment", "daemonset", "namespaced", "webhook"]
 PORT_NEEDS_ROOT_BELOW = 1024
+PORTS_OF_CLIENTS = {"http": 80, "https": 443}
 
 
 def read(path):
@@ -30,6 +31,12 @@ def find(objects, *kinds):
 def pod_of(variant):
     workload, = find(objects_of(variant), "Deployment", "DaemonSet")
     return workload["spec"]["template"]["spec"]
+
+
+def arguments_of(variant):
+    """Option: value; those that are switches have none."""
+    return dict(text[2:].split("=", 1) for text in pod_of(variant)["containers"][0]["args"]
+                if "=" in text)
 
 
 def options_known():
@@ -94,7 +101,7 @@ def seconds(text):
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_pod_may_drain_before_it_is_killed(variant):
     pod = pod_of(variant)
-    arguments = dict(text[2:].split("=", 1) for text in pod["containers"][0]["args"] if "=" in text)
+    arguments = arguments_of(variant)
     grace = seconds(arguments["shutdown-grace-period"])
     probe = pod["containers"][0]["readinessProbe"]
     assert grace > probe["periodSeconds"] * probe["failureThreshold"], "noticed while it serves"
@@ -124,6 +131,20 @@ def test_selectors_and_ports_find_the_pods(variant):
     for policy in find(objects, "NetworkPolicy"):
         assert policy["spec"]["podSelector"]["matchLabels"].items() <= labels
         assert {port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]} == ports
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_clients_come_by_both_ports(variant):
+    """From 80 and 443, of the Service or of the node, to where Lintel listens."""
+    ports = {port["name"]: port for port in pod_of(variant)["containers"][0]["ports"]}
+    arguments = arguments_of(variant)
+    assert {name: str(ports[name]["containerPort"]) for name in PORTS_OF_CLIENTS} == {
+        name: arguments[f"{name}-port"] for name in PORTS_OF_CLIENTS}
+    services = [each for each in find(objects_of(variant), "Service")
+                if each["metadata"]["name"] == "lintel"]
+    outer = ({port["targetPort"]: port["port"] for port in services[0]["spec"]["ports"]} if services
+             else {name: port["hostPort"] for name, port in ports.items() if "hostPort" in port})
+    assert outer == PORTS_OF_CLIENTS
 
 
 def test_one_namespace_needs_nothing_of_the_cluster():
@@ -196,6 +217,7 @@ def test_the_documentation_gives_the_reason_for_each_right(variant):
 def test_secrets_are_never_listed_and_nothing_is_granted_by_wildcard(variant):
     rights = rights_of(variant)
     assert len(rights) >= 12
+    assert {("cluster", "core", "secrets", "", verb) for verb in ("get", "watch")} <= rights
     assert all("*" not in right for right in rights)
     assert {verb for _, _, resource, names, verb in rights
             if resource == "secrets" and not names} <= {"get", "watch", "create"}

@@ -1,8 +1,8 @@
 """The chart in the hands of Helm, its pods in the hands of a kubelet, and the kubectl plugin."""
-import http.client
 import json
 import os
 import re
+from http.client import HTTPConnection, HTTPSConnection
 
 import pytest
 import yaml
@@ -10,6 +10,7 @@ import yaml
 from lib.lintel import ROOT
 from lib.manifests import app, dump_yaml, ingress, ingress_class, rule
 from lib.process import children_of, program_of
+from lib.tls import context
 from e2e.lib.cluster import BUILD
 from e2e.lib.objects import plain
 
@@ -37,7 +38,7 @@ controller:
   extraVolumes: [{name: more, emptyDir: {}}]
   extraVolumeMounts: [{name: more, mountPath: /more}]
   extraContainers: [{name: side, image: side}]
-  extraArgs: {access-log: json, disable-svc-external-name: ""}
+  extraArgs: {access-log: json, disable-svc-external-name: "", default-ssl-certificate: certs/any}
   tolerations: [{operator: Exists}]
   affinity: {nodeAffinity: {}}
   priorityClassName: system-cluster-critical
@@ -47,8 +48,9 @@ controller:
     annotations: {a: b}
     externalTrafficPolicy: Local
     loadBalancerSourceRanges: [10.0.0.0/8]
-    nodePorts: {http: 30080}
-    internal: {enabled: true, annotations: {internal: "true"}}
+    nodePorts: {http: 30080, https: "30443"}
+    appProtocol: true
+    internal: {enabled: true, annotations: {internal: "true"}, nodePorts: {https: 30444}}
   autoscaling: {enabled: true, targetMemoryUtilizationPercentage: 80}
   networkPolicy: {enabled: true}
   metrics: {enabled: true}
@@ -67,7 +69,8 @@ controller:
   updateStrategy: {type: Recreate}
   topologySpreadConstraints:
     - {maxSkew: 1, topologyKey: zone, whenUnsatisfiable: DoNotSchedule}
-  service: {type: NodePort, clusterIP: 10.96.7.7, sessionAffinity: ClientIP}
+  service: {type: NodePort, clusterIP: 10.96.7.7, sessionAffinity: ClientIP, enableHttp: false}
+  extraArgs: {default-ssl-certificate: $(POD_NAMESPACE)/any}
   admissionWebhooks: {enabled: true, existingSecret: certificate, caBundle: Q0E=}
 serviceAccount: {name: me}
 rbac: {scope: true}
@@ -136,7 +139,14 @@ def test_metrics_objects_of_the_prometheus_operator(cluster):
 @pytest.mark.parametrize("setting, words", [
     ("tcp.5432=db/pg:5432", ["tcp", "plain TCP"]),
     ("controller.allowSnippetAnnotations=true", ["allowSnippetAnnotations", "lintel check"]),
-    ("controller.service.enableHttps=true", ["enableHttps", "TLS"]),
+    ("dhParam=QUJD", ["dhParam", "elliptic curves"]),
+    ("controller.service.enableHttp=false,controller.service.enableHttps=false", ["enableHttp"]),
+    ("controller.containerPort.https=8080", ["containerPort.https", "containerPort.http,"]),
+    ("controller.containerPort.http=10254", ["containerPort.http", "health"]),
+    ("controller.admissionWebhooks.enabled=true,controller.admissionWebhooks.port=8443",
+     ["containerPort.https", "admissionWebhooks.port"]),
+    ("rbac.scope=true,controller.scope.enabled=true,controller.extraArgs.default-ssl-certificate=a/b",
+     ["default-ssl-certificate", "default"]),
     ("defaultBackend.enabled=true", ["defaultBackend.enabled", "default-backend-service"]),
     ("controller.opentelemetry.enabled=true", ["opentelemetry", "tracing"]),
     ("controller.replicaCuont=3", ["replicaCuont"]),
@@ -166,17 +176,84 @@ controller:
   lifecycle: {preStop: {exec: {command: [/wait-shutdown]}}}
   containerPort: {http: 8080, https: 8443}
   opentelemetry: {enabled: false}
-  service: {enableHttps: false, targetPorts: {http: http, https: https}}
+  service: {enableHttps: true, targetPorts: {http: http, https: https},
+            nodePorts: {http: "", https: "", tcp: {}, udp: {}}}
   admissionWebhooks: {enabled: true, certManager: {enabled: false}, patch: {enabled: true}}
 defaultBackend: {enabled: false}
 """)
     done = cluster.helm("install", "lintel", CHART, "--dry-run=client", "--values", path)
     notes = done.stdout[done.stdout.index("NOTES:"):]
-    for name in ("controller.lifecycle", "controller.containerPort.https",
-                 "controller.admissionWebhooks.patch", "revisionHistoryLimit"):
+    for name in ("controller.lifecycle", "controller.admissionWebhooks.patch",
+                 "revisionHistoryLimit"):
         assert f"    {name}\n" in notes + "\n"
-    assert "controller.addHeaders" not in notes
+    assert "controller.addHeaders" not in notes and "Port" not in notes
     assert re.search(r"replicas: 3\n", done.stdout)
+
+
+# ---- ports and certificates ----
+
+def ports_of(objects, name="lintel"):
+    """Of a Service: {port: where it leads}"""
+    service, = [each for each in find(objects, "Service") if each["metadata"]["name"] == name]
+    return {port["port"]: port["targetPort"] for port in service["spec"]["ports"]}
+
+
+@pytest.mark.parametrize("settings, ports", [
+    ([], {80: "http", 443: "https"}),
+    (["enableHttps=false"], {80: "http"}),
+    (["enableHttp=false"], {443: "https"}),
+    (["targetPorts.https=http"], {80: "http", 443: "http"}), # where the load balancer ends TLS
+    (["ports.https=8443", "targetPorts.https=8443"], {80: "http", 8443: 8443}),
+], ids=lambda value: ",".join(value) if isinstance(value, list) else "")
+def test_ports_of_the_service(cluster, settings, ports):
+    """The second Service has them, too."""
+    objects = render(cluster, "--set", "controller.service.internal.enabled=true",
+                     *(word for text in settings for word in ("--set", f"controller.service.{text}")))
+    assert ports_of(objects) == ports_of(objects, "lintel-internal") == ports
+
+
+def test_the_second_service_may_differ(cluster, values):
+    objects = render(cluster, "--values", values("""
+controller:
+  service:
+    nodePorts: {http: 30080, https: 30443}
+    internal:
+      enabled: true
+      type: ClusterIP
+      ports: {https: 8443}
+      targetPorts: {http: https}
+      nodePorts: {http: 30081}
+"""))
+    assert ports_of(objects) == {80: "http", 443: "https"}
+    assert ports_of(objects, "lintel-internal") == {80: "https", 8443: "https"}
+    outer, inner = ({port.get("nodePort") for port in service["spec"]["ports"]}
+                    for service in find(objects, "Service"))
+    assert outer == {30080, 30443} and inner == {None}, "a ClusterIP has none"
+
+
+def secrets_of(objects):
+    """{(namespace of the Role, or None, names of Secrets, verbs)}"""
+    return {(role["metadata"].get("namespace"), *(" ".join(rule.get(part, []))
+                                                  for part in ("resourceNames", "verbs")))
+            for kind in ("ClusterRole", "Role") for role in find(objects, kind)
+            for rule in role["rules"] if rule["resources"] == ["secrets"]}
+
+
+@pytest.mark.parametrize("settings, rights", [
+    ("controller.scope.namespace=shop", {(None, "", "get watch")}),
+    ("controller.scope.namespace=shop,rbac.scope=true",
+     {("shop", "", "get watch"), ("edge", "default-tls", "get watch")}),
+    ("rbac.scope=true", {("edge", "", "get watch")}),
+])
+@pytest.mark.parametrize("own", ["edge", "$(POD_NAMESPACE)"])
+def test_the_default_certificate_may_be_read(cluster, settings, rights, own):
+    """Wherever it is; with Roles alone only in our own namespace and the one that is served."""
+    objects = render(cluster, "--set", f"controller.scope.enabled=true,{settings},"
+                     f"controller.extraArgs.default-ssl-certificate={own}/default-tls")
+    assert secrets_of(objects) == rights
+    deployment, = find(objects, "Deployment")
+    assert f"--default-ssl-certificate={own}/default-tls" in \
+        deployment["spec"]["template"]["spec"]["containers"][0]["args"]
 
 
 # ---- pods ----
@@ -194,26 +271,31 @@ def rights_of(pid):
     return int(fields["CapEff"], 16), int(fields["Uid"].split()[0])
 
 
+# capabilities.h: KILL, SETGID, SETUID, SETPCAP, NET_BIND_SERVICE
+FOR_LOW_PORTS = 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10
 PORTS_AND_RIGHTS = [
-    # port of the container; user and capabilities of the supervisor
-    (8080, 65532, 0),
-    (80, 0, 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10),  # capabilities.h: KILL ... NET_BIND_SERVICE
+    # ports of the container; user and capabilities of the supervisor
+    ({"http": 8080, "https": 8443}, 65532, 0),
+    ({"http": 80, "https": 8443}, 0, FOR_LOW_PORTS),
+    ({"http": 8080, "https": 443}, 0, FOR_LOW_PORTS),
 ]
 
 
-@pytest.mark.parametrize("port, user, capabilities", PORTS_AND_RIGHTS, ids=["8080", "80"])
-def test_pods_of_the_chart_serve_and_drain(cluster, namespace, image, port, user, capabilities):
+@pytest.mark.parametrize("ports, user, capabilities", PORTS_AND_RIGHTS,
+                         ids=["8080 8443", "80 8443", "8080 443"])
+def test_pods_of_the_chart_serve_and_drain(cluster, namespace, image, ports, user, capabilities):
     """The pod template as it is, but that manifests come from a ConfigMap. Workers never have a
     right, and when it is deleted it ends well and soon."""
     objects = render(cluster, "--namespace", namespace, "--set", f"controller.image.image={image}",
-                     "--set", f"controller.containerPort.http={port}",
+                     "--set", f"controller.containerPort.http={ports['http']}",
+                     "--set", f"controller.containerPort.https={ports['https']}",
                      "--set", "controller.shutdownGracePeriodSeconds=1",
                      "--set", "controller.replicaCount=1")
     deployment, = find(objects, "Deployment")
     pod_spec = deployment["spec"]["template"]["spec"]
     container, = pod_spec["containers"]
     container["args"] = [text for text in container["args"] if re.match(
-        "--(http-port|snapshot-file|shutdown-grace-period|drain-timeout)=", text)]
+        "--(https?-port|snapshot-file|shutdown-grace-period|drain-timeout)=", text)]
     container["args"] += ["--manifests=/manifests", "--workers=1"]
     container["volumeMounts"].append({"name": "manifests", "mountPath": "/manifests"})
     pod_spec["volumes"].append({"name": "manifests", "configMap": {"name": "manifests"}})
@@ -232,15 +314,17 @@ def test_pods_of_the_chart_serve_and_drain(cluster, namespace, image, port, user
     held, owner = rights_of(workers[0])
     assert held == 0 and owner != 0
     assert "protection" not in cluster.pod_log(pod), "a part of the sandbox was not to be had"
-    assert fetch_at(pod["status"]["podIP"], port) == 301
+    address = pod["status"]["podIP"]
+    assert fetch_at(HTTPConnection(address, ports["http"], timeout=10)) == 301
+    # Clients of a host that nobody has a certificate for get one that nobody trusts.
+    assert fetch_at(HTTPSConnection(address, ports["https"], timeout=10, context=context())) == 301
 
     cluster.kubectl("delete", "pod", pod["metadata"]["name"], "-n", namespace, "--wait=false")
     cluster.wait(lambda: not os.path.exists(f"/proc/{supervisor}"), "the end of the pod", timeout=15)
     assert "drained, bye" in cluster.pod_log(pod)
 
 
-def fetch_at(address, port):
-    connection = http.client.HTTPConnection(address, port, timeout=10)
+def fetch_at(connection):
     try:
         connection.request("GET", "/", headers={"Host": "a.test"})
         return connection.getresponse().status

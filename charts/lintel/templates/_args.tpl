@@ -5,6 +5,7 @@
 {{- $webhook := $c.admissionWebhooks -}}
 {{- $own := include "lintel.namespace" . -}}
 - --http-port={{ include "lintel.httpPort" . }}
+- --https-port={{ include "lintel.httpsPort" . }}
 - --snapshot-file=/var/lib/lintel/snapshot
 - --shutdown-grace-period={{ $c.shutdownGracePeriodSeconds }}s
 - --drain-timeout={{ sub $c.terminationGracePeriodSeconds (add $c.shutdownGracePeriodSeconds 10) }}s

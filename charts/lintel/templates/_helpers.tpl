@@ -51,6 +51,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- default (ternary 80 8080 .Values.controller.hostNetwork) (int .Values.controller.containerPort.http) -}}
 {{- end -}}
 
+{{/* Port of the container for HTTPS. */}}
+{{- define "lintel.httpsPort" -}}
+{{- default (ternary 443 8443 .Values.controller.hostNetwork) (int .Values.controller.containerPort.https) -}}
+{{- end -}}
+
 {{/* The namespace that is served; empty for all, or for those that a selector names. */}}
 {{- define "lintel.watchNamespace" -}}
 {{- $scope := .Values.controller.scope -}}
@@ -73,6 +78,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 
 {{- define "lintel.electionID" -}}
 {{- default (printf "%s-leader" (include "lintel.fullname" .)) .Values.controller.electionID -}}
+{{- end -}}
+
+{{/* The Secret of --default-ssl-certificate, as namespace/name; empty: none. */}}
+{{- define "lintel.defaultCertificate" -}}
+{{- with index .Values.controller.extraArgs "default-ssl-certificate" -}}
+{{- replace "$(POD_NAMESPACE)" (include "lintel.namespace" $) (toString .) -}}
+{{- end -}}
 {{- end -}}
 
 {{/* The Secret in which Lintel keeps the webhook's certificate; empty when another one is given. */}}
@@ -116,7 +128,54 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if and .Values.rbac.scope (include "lintel.webhookSecret" .) -}}
 {{- fail "\n\nThe value controller.admissionWebhooks: with rbac.scope Lintel may not write the webhook configuration; name an existingSecret.\n" -}}
 {{- end -}}
+{{- with include "lintel.defaultCertificate" . -}}
+{{- $readable := list (include "lintel.watchNamespace" $) (include "lintel.namespace" $) -}}
+{{- if and $.Values.rbac.scope (not (has (splitList "/" . | first) $readable)) -}}
+{{- fail (printf "\n\nThe value controller.extraArgs.default-ssl-certificate: with rbac.scope Lintel reads no Secret outside of the namespaces %s.\n" (join ", " $readable)) -}}
+{{- end -}}
+{{- end -}}
+{{- if not (or $c.service.enableHttp $c.service.enableHttps) -}}
+{{- fail "\n\nThe value controller.service: a Service needs a port; leave enableHttp or enableHttps, or set enabled to false.\n" -}}
+{{- end -}}
+{{- include "lintel.validatePorts" . -}}
 {{- if le (int $c.terminationGracePeriodSeconds) (add $c.shutdownGracePeriodSeconds 10) -}}
 {{- fail "\n\nThe value controller.terminationGracePeriodSeconds: leave more than 10 s beyond shutdownGracePeriodSeconds.\n" -}}
 {{- end -}}
+{{- end -}}
+
+{{/* Ports of the container: each can be bound once. */}}
+{{- define "lintel.validatePorts" -}}
+{{- $taken := dict "10254" "health and metrics" -}}
+{{- $wanted := dict "controller.containerPort.http" (include "lintel.httpPort" .) "controller.containerPort.https" (include "lintel.httpsPort" .) -}}
+{{- if .Values.controller.admissionWebhooks.enabled -}}
+{{- $_ := set $wanted "controller.admissionWebhooks.port" (toString .Values.controller.admissionWebhooks.port) -}}
+{{- end -}}
+{{- range $path, $port := $wanted -}}
+{{- with get $taken $port -}}
+{{- fail (printf "\n\nThe value %s: %s is the port of %s, too; take another one.\n" $path $port .) -}}
+{{- end -}}
+{{- $_ := set $taken $port $path -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Ports of a Service: (list $ SERVICE), SERVICE being controller.service or its `internal`, which is
+as the first one where it does not say otherwise. */}}
+{{- define "lintel.servicePorts" -}}
+{{- $first := (index . 0).Values.controller.service -}}
+{{- $service := index . 1 -}}
+{{- range $name := list "http" "https" }}
+{{- if get $first (printf "enable%s" (title $name)) }}
+- name: {{ $name }}
+  port: {{ get $service.ports $name | default (get $first.ports $name) }}
+  targetPort: {{ get $service.targetPorts $name | default (get $first.targetPorts $name) }}
+  {{- if $service.appProtocol }}
+  appProtocol: {{ $name }}
+  {{- end }}
+  {{- if ne (default $first.type $service.type) "ClusterIP" }}
+  {{- with get $service.nodePorts $name }}
+  nodePort: {{ . }}
+  {{- end }}
+  {{- end }}
+{{- end }}
+{{- end }}
 {{- end -}}

@@ -1,7 +1,7 @@
 {{/* What a pod may do. A port below 1024 needs root to bind it; the workers, which face clients, give
 up root and everything with it, for which they and the supervisor need the other four. */}}
 {{- define "lintel.isPrivilegedPort" -}}
-{{- if lt (int (include "lintel.httpPort" .)) 1024 -}}yes{{- end -}}
+{{- if lt (min (include "lintel.httpPort" .) (include "lintel.httpsPort" .)) 1024 -}}yes{{- end -}}
 {{- end -}}
 
 {{- define "lintel.podSecurity" -}}
@@ -146,6 +146,11 @@ spec:
           containerPort: {{ include "lintel.httpPort" . }}
           {{- if and $c.hostPort.enabled (not $c.hostNetwork) }}
           hostPort: {{ $c.hostPort.ports.http }}
+          {{- end }}
+        - name: https
+          containerPort: {{ include "lintel.httpsPort" . }}
+          {{- if and $c.hostPort.enabled (not $c.hostNetwork) }}
+          hostPort: {{ $c.hostPort.ports.https }}
           {{- end }}
         - name: health
           containerPort: 10254
