@@ -66,6 +66,15 @@ def test_every_option_that_the_chart_can_render_exists():
     assert rendered - options_known() == set()
 
 
+def test_options_of_ingress_nginx_are_refused_or_ignored_only_where_lintel_has_none():
+    paths = [path for name in ("refused", "ignored")
+             for path in yaml.safe_load(read(f"charts/lintel/files/{name}.yaml"))]
+    options = {path.removeprefix("controller.extraArgs.") for path in paths
+               if path.startswith("controller.extraArgs.")}
+    assert len(paths) == len(set(paths)) and len(options) > 20
+    assert options & options_known() == set()
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_lintel_accepts_the_command_line(variant):
     """Everything before --help is parsed."""

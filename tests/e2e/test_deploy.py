@@ -146,9 +146,16 @@ def test_metrics_objects_of_the_prometheus_operator(cluster):
     ("controller.admissionWebhooks.enabled=true,controller.admissionWebhooks.port=8443",
      ["containerPort.https", "admissionWebhooks.port"]),
     ("rbac.scope=true,controller.scope.enabled=true,controller.extraArgs.default-ssl-certificate=a/b",
-     ["default-ssl-certificate", "default"]),
+     ["default-ssl-certificate", "namespaces default and"]),
+    ("rbac.scope=true,controller.scope.enabled=true,controller.scope.namespace=a,"
+     "controller.extraArgs.ssl-session-ticket-secret=b/keys",
+     ["ssl-session-ticket-secret", "namespaces a, default and"]),
     ("defaultBackend.enabled=true", ["defaultBackend.enabled", "default-backend-service"]),
     ("controller.opentelemetry.enabled=true", ["opentelemetry", "tracing"]),
+    ("controller.extraArgs.enable-ssl-passthrough=", ["enable-ssl-passthrough", "not passed through"]),
+    ("controller.extraArgs.https-port=8443", ["extraArgs.https-port", "--https-port=8443"]),
+    ("controller.ingressClassByName=true,controller.extraArgs.ingress-class-by-name=",
+     ["extraArgs.ingress-class-by-name", "--ingress-class-by-name."]),
     ("controller.replicaCuont=3", ["replicaCuont"]),
     ("controller.kind=StatefulSet", ["kind", "DaemonSet"]),
     ("controller.replicaCount=many", ["replicaCount", "integer"]),
@@ -178,16 +185,20 @@ controller:
   opentelemetry: {enabled: false}
   service: {enableHttps: true, targetPorts: {http: http, https: https},
             nodePorts: {http: "", https: "", tcp: {}, udp: {}}}
+  extraArgs: {default-ssl-certificate: certs/any, enable-ssl-passthrough: "false", v: 2, profiling: ""}
   admissionWebhooks: {enabled: true, certManager: {enabled: false}, patch: {enabled: true}}
 defaultBackend: {enabled: false}
 """)
     done = cluster.helm("install", "lintel", CHART, "--dry-run=client", "--values", path)
     notes = done.stdout[done.stdout.index("NOTES:"):]
     for name in ("controller.lifecycle", "controller.admissionWebhooks.patch",
-                 "revisionHistoryLimit"):
+                 "revisionHistoryLimit", "controller.extraArgs.v", "controller.extraArgs.profiling"):
         assert f"    {name}\n" in notes + "\n"
     assert "controller.addHeaders" not in notes and "Port" not in notes
     assert re.search(r"replicas: 3\n", done.stdout)
+    options = set(re.findall(r' - "?--([a-z-]+)', done.stdout))
+    assert "default-ssl-certificate" in options
+    assert options.isdisjoint({"enable-ssl-passthrough", "v", "profiling"})
 
 
 # ---- ports and certificates ----
@@ -242,14 +253,15 @@ def secrets_of(objects):
 @pytest.mark.parametrize("settings, rights", [
     ("controller.scope.namespace=shop", {(None, "", "get watch")}),
     ("controller.scope.namespace=shop,rbac.scope=true",
-     {("shop", "", "get watch"), ("edge", "default-tls", "get watch")}),
+     {("shop", "", "get watch"), ("edge", "default-tls", "get watch"), ("edge", "keys", "get watch")}),
     ("rbac.scope=true", {("edge", "", "get watch")}),
 ])
 @pytest.mark.parametrize("own", ["edge", "$(POD_NAMESPACE)"])
-def test_the_default_certificate_may_be_read(cluster, settings, rights, own):
-    """Wherever it is; with Roles alone only in our own namespace and the one that is served."""
+def test_secrets_that_options_name_may_be_read(cluster, settings, rights, own):
+    """Wherever they are; with Roles alone only in our own namespace and the one that is served."""
     objects = render(cluster, "--set", f"controller.scope.enabled=true,{settings},"
-                     f"controller.extraArgs.default-ssl-certificate={own}/default-tls")
+                     f"controller.extraArgs.default-ssl-certificate={own}/default-tls,"
+                     f"controller.extraArgs.ssl-session-ticket-secret={own}/keys")
     assert secrets_of(objects) == rights
     deployment, = find(objects, "Deployment")
     assert f"--default-ssl-certificate={own}/default-tls" in \

@@ -1,5 +1,22 @@
-{{/* The command line of `lintel run`, one option a line. */}}
+{{/* The command line of `lintel run`, one option a line; each may be there once. Options that only
+ingress-nginx has are left out: they have been refused, are "false", or have no effect. */}}
 {{- define "lintel.args" -}}
+{{- $own := include "lintel.ownArgs" . -}}
+{{- $foreign := concat (.Files.Get "files/refused.yaml" | fromYaml | keys) (.Files.Get "files/ignored.yaml" | fromYamlArray) -}}
+{{- $own -}}
+{{- range $option, $value := .Values.controller.extraArgs }}
+{{- $path := printf "controller.extraArgs.%s" $option }}
+{{- with regexFind (printf "(?m)^- --%s(=.*)?$" $option) $own }}
+{{- fail (printf "\n\nThe value %s: another value of the chart gives this option, as %s.\n" $path (trimPrefix "- " .)) }}
+{{- end }}
+{{- if not (has $path $foreign) }}
+- {{ if eq (toString $value) "" }}--{{ $option }}{{ else }}{{ printf "--%s=%v" $option $value | quote }}{{ end }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* Those that follow from other values than extraArgs. */}}
+{{- define "lintel.ownArgs" -}}
 {{- $c := .Values.controller -}}
 {{- $name := include "lintel.fullname" . -}}
 {{- $webhook := $c.admissionWebhooks -}}
@@ -57,8 +74,5 @@
 {{- end }}
 {{- if $c.workers }}
 - --workers={{ $c.workers }}
-{{- end }}
-{{- range $option, $value := $c.extraArgs }}
-- {{ if eq (toString $value) "" }}--{{ $option }}{{ else }}{{ printf "--%s=%v" $option $value | quote }}{{ end }}
 {{- end }}
 {{- end -}}

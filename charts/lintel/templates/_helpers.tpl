@@ -80,11 +80,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- default (printf "%s-leader" (include "lintel.fullname" .)) .Values.controller.electionID -}}
 {{- end -}}
 
-{{/* The Secret of --default-ssl-certificate, as namespace/name; empty: none. */}}
-{{- define "lintel.defaultCertificate" -}}
-{{- with index .Values.controller.extraArgs "default-ssl-certificate" -}}
-{{- replace "$(POD_NAMESPACE)" (include "lintel.namespace" $) (toString .) -}}
-{{- end -}}
+{{/* Secrets that options name: a map of the options to namespace/name. */}}
+{{- define "lintel.namedSecrets" -}}
+{{- range $option := list "default-ssl-certificate" "ssl-session-ticket-secret" }}
+{{- with get $.Values.controller.extraArgs $option }}
+{{ $option }}: {{ replace "$(POD_NAMESPACE)" (include "lintel.namespace" $) (toString .) }}
+{{- end }}
+{{- end }}
 {{- end -}}
 
 {{/* The Secret in which Lintel keeps the webhook's certificate; empty when another one is given. */}}
@@ -95,8 +97,19 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
-{{/* "yes" when the value at a path is set to something: (list $ "controller.image.tag"). */}}
+{{/* "yes" when the value at a path is set to something: (list $ "controller.image.tag"). An option is
+by being there, since those without a value have an empty one, but not by "false". */}}
 {{- define "lintel.valueAt" -}}
+{{- $option := trimPrefix "controller.extraArgs." (index . 1) -}}
+{{- if hasPrefix "controller.extraArgs." (index . 1) -}}
+{{- $given := (index . 0).Values.controller.extraArgs -}}
+{{- if and (hasKey $given $option) (ne (get $given $option | toString) "false") -}}yes{{- end -}}
+{{- else -}}
+{{- include "lintel.plainValueAt" . -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "lintel.plainValueAt" -}}
 {{- $value := (index . 0).Values | toJson | fromJson -}}
 {{- range splitList "." (index . 1) -}}
 {{- if kindIs "map" $value -}}
@@ -128,10 +141,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if and .Values.rbac.scope (include "lintel.webhookSecret" .) -}}
 {{- fail "\n\nThe value controller.admissionWebhooks: with rbac.scope Lintel may not write the webhook configuration; name an existingSecret.\n" -}}
 {{- end -}}
-{{- with include "lintel.defaultCertificate" . -}}
-{{- $readable := list (include "lintel.watchNamespace" $) (include "lintel.namespace" $) -}}
-{{- if and $.Values.rbac.scope (not (has (splitList "/" . | first) $readable)) -}}
-{{- fail (printf "\n\nThe value controller.extraArgs.default-ssl-certificate: with rbac.scope Lintel reads no Secret outside of the namespaces %s.\n" (join ", " $readable)) -}}
+{{- $readable := list (include "lintel.watchNamespace" .) (include "lintel.namespace" .) | uniq -}}
+{{- range $option, $secret := include "lintel.namedSecrets" . | fromYaml -}}
+{{- if and $.Values.rbac.scope (not (has (splitList "/" $secret | first) $readable)) -}}
+{{- fail (printf "\n\nThe value controller.extraArgs.%s: with rbac.scope Lintel reads Secrets of the namespaces %s and no others.\n" $option (join ", " $readable)) -}}
 {{- end -}}
 {{- end -}}
 {{- if not (or $c.service.enableHttp $c.service.enableHttps) -}}
