@@ -7,12 +7,14 @@ import time
 
 import pytest
 
+from lib import pki
 from lib.lintel import IS_SANITIZED
 from lib.load import Load
-from lib.manifests import dump_yaml
+from lib.manifests import dump_yaml, tls, tls_secret
+from lib.tls import TlsClient, refusal
 from lib.wait import eventually
-from e2e.lib.shipped import (ACCOUNT, HTTP_PORT, LABELS, NAMESPACE, Shipped, address_of, fetch_at,
-                             published)
+from e2e.lib.shipped import (ACCOUNT, HTTP_PORT, HTTPS_PORT, LABELS, NAMESPACE, Shipped, address_of,
+                             fetch_at, published)
 from e2e.lib.steady import Steady
 from e2e.lib.web import publish_web, roll_out, web_ingress
 
@@ -175,22 +177,43 @@ def restarts(cluster, pod):
     return item["status"]["containerStatuses"][0]["restartCount"]
 
 
+def certificate_at(pod, name):
+    with TlsClient(HTTPS_PORT, name, address=address_of(pod)) as client:
+        return client.certificate
+
+
+def wait_certificate(cluster, pods, name, identity):
+    for pod in pods:
+        cluster.wait(lambda at=pod: certificate_at(at, name) == identity.der,
+                     f"the certificate of {name} from {address_of(pod)}")
+
+
 def test_the_api_server_is_away_for_long(cluster, namespace, pods, host):
     """One Pod serves all the time. The container of the other is killed meanwhile and serves what it
-    had saved within a second from its start; what changes later is followed by both."""
+    had saved within a second from its start, but for HTTPS, as keys are not saved; what changes later
+    is followed by both."""
     lasting, killed = pods
     before = restarts(cluster, killed)
+    secure, identity = f"tls.{host}", pki.self_signed(f"tls.{host}")
+    cluster.api.apply(tls_secret("cert", identity, namespace=namespace),
+                      web_ingress(namespace, secure, "tls", tls=[tls("cert", secure)]))
+    wait_certificate(cluster, pods, secure, identity)
     with load_at(lasting, host) as load:
         cluster.stop_apiserver()
         try:
             began = time.monotonic()
             assert answer_of_restarted(cluster, killed, host) < (10 if IS_SANITIZED else 1)
+            assert fetch_at(address_of(killed), secure).status == 308
+            assert refusal(HTTPS_PORT, secure, address=address_of(killed)) == \
+                "TLSV1_UNRECOGNIZED_NAME"
             eventually(lambda: time.monotonic() - began > AWAY_S, timeout=2 * AWAY_S)
             load.wait_for(100)
+            assert certificate_at(lasting, secure) == identity.der
         finally:
             cluster.start_apiserver()
         cluster.api.apply(web_ingress(namespace, f"new.{host}", "new"))
         wait_served(cluster, pods, f"new.{host}")
+        wait_certificate(cluster, pods, secure, identity)
     load.check_flawless()
     cluster.api.delete("Ingress", "web", namespace)
     wait_served(cluster, pods, host, 404)
@@ -213,8 +236,7 @@ def test_what_is_granted_is_used_and_what_is_used_is_granted(cluster, namespace,
                                                              host, asked_before):
     """All over the life of an installation: a Secret that is referred to, a mistake, a balancer's
     address, the webhook's Secret deleted and broken, and another leader."""
-    item = web_ingress(namespace, f"tls.{host}", "tls")
-    item["spec"]["tls"] = [{"hosts": [f"tls.{host}"], "secretName": "absent"}]
+    item = web_ingress(namespace, f"tls.{host}", "tls", tls=[tls("absent", f"tls.{host}")])
     cluster.api.patch("Service", "lintel", {"status": {"loadBalancer": {
         "ingress": [{"ip": BALANCER}]}}}, NAMESPACE, subresource="status")
     cluster.api.apply(item)

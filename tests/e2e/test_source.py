@@ -2,18 +2,22 @@
 while the server is away."""
 import json
 import os
+import signal
 import time
 
 import pytest
 
+from lib import pki
 from lib.lintel import command
-from lib.manifests import ingress, ingress_class, metadata, rule, service
+from lib.manifests import ingress, ingress_class, metadata, rule, service, tls_secret
+from lib.tls import refusal
 from lib.wait import eventually
 from e2e.lib.objects import backends, plain, role, role_binding, service_account
 
 RBAC = "rbac.authorization.k8s.io/v1"
 ROUTES = [("networking.k8s.io", "ingresses", "list watch"), ("", "services", "list watch"),
           ("discovery.k8s.io", "endpointslices", "list watch")]
+SECRETS = ("", "secrets", "get watch")
 CLASSES = ("networking.k8s.io", "ingressclasses", "list watch")
 # Read, or read and told apart as not allowed.
 USED = {("networking.k8s.io", "ingresses"), ("", "services"), ("discovery.k8s.io", "endpointslices"),
@@ -154,7 +158,7 @@ def test_namespaces_come_in_by_their_labels(cluster, place):
 
 
 def test_only_secrets_that_are_referred_to_are_read(cluster, place):
-    place.allow(*ROUTES, CLASSES, ("", "secrets", "get watch"))
+    place.allow(*ROUTES, CLASSES, SECRETS)
     for name in ("cert", "other"):
         cluster.api.apply(plain("Secret", name, place.namespace, type="Opaque",
                                 data={"k": "djE="}))
@@ -175,6 +179,19 @@ def test_only_secrets_that_are_referred_to_are_read(cluster, place):
               if e.get("objectRef", {}).get("resource") == "secrets"]
     assert {e["verb"] for e in events} == {"get", "watch"}
     assert {e["objectRef"]["name"] for e in events} == {"cert"}
+
+
+def test_secrets_of_some_namespaces(cluster, place):
+    """Who does not trust Lintel with all of them gives it a Role where there are certificates."""
+    place.allow(*ROUTES, CLASSES)
+    identity = pki.self_signed("s.test")
+    cluster.api.apply(tls_secret("cert", identity, namespace=place.namespace),
+                      place.ingress("s", "s.test", tls="cert"))
+    running = place.run()
+    running.wait_log(r"cannot watch secrets cert \(403\).*RBAC")
+    assert running.certificate("s.test") != identity.der
+    place.allow_here(SECRETS)
+    running.wait_certificate("s.test", identity)
 
 
 def test_hints_keep_requests_in_the_zone(cluster, place, monkeypatch):
@@ -201,11 +218,14 @@ def test_hints_keep_requests_in_the_zone(cluster, place, monkeypatch):
 
 
 def test_the_api_server_goes_away_and_comes_back(cluster, place, tmp_path):
-    place.allow(*ROUTES, CLASSES)
-    cluster.api.apply(place.ingress("a", "a.test"))
+    place.allow(*ROUTES, CLASSES, SECRETS)
+    identity = pki.self_signed("s.test")
+    cluster.api.apply(tls_secret("cert", identity, namespace=place.namespace),
+                      place.ingress("a", "a.test"), place.ingress("s", "s.test", tls="cert"))
     file = tmp_path / "snapshot"
     running = place.run("--snapshot-file", file)
     running.wait_answer(200, "/", "a.test")
+    running.wait_certificate("s.test", identity)
     cluster.wait(file.exists, "the snapshot file")
     cluster.stop_apiserver()
     try:
@@ -214,18 +234,45 @@ def test_the_api_server_goes_away_and_comes_back(cluster, place, tmp_path):
         assert running.counter("lintel_api_last_contact_seconds", resource="ingresses") > 0
         assert running.fetch("/", "a.test").status == 200
         assert running.health("/readyz").status == 200
+        check_a_dead_controller(running, identity)
         running.stop()
         began = time.monotonic()
         running.start()
         assert running.fetch("/", "a.test").status == 200
         assert time.monotonic() - began < (10 if os.environ.get("LINTEL_SANITIZED") else 1)
         assert running.counter("lintel_snapshot_saved_age_seconds") > 0
+        check_saved_without_keys(running, file, identity)
     finally:
         cluster.start_apiserver()
     cluster.api.apply(place.ingress("b", "b.test"))
     running.wait_answer(200, "/", "b.test")
+    running.wait_certificate("s.test", identity)
     assert running.counter("lintel_snapshot_saved_age_seconds") == 0
     assert running.fetch("/", "a.test").status == 200
+
+
+def check_a_dead_controller(running, identity):
+    """The supervisor holds the keys, too: HTTPS outlives the controller, and workers."""
+    controller, workers = running.controller(), running.workers()
+    os.kill(controller, signal.SIGKILL)
+    running.wait_controller(other_than=controller)
+    eventually(lambda: running.counter("lintel_snapshot_saved_age_seconds") > 0, what="its routes")
+    for worker in workers:
+        os.kill(worker, signal.SIGKILL)
+    running.wait_workers(other_than=workers)
+    running.wait_certificate("s.test", identity)
+
+
+def check_saved_without_keys(running, file, identity):
+    """No private key is on a disk, so HTTPS has to wait; nothing falls back to plain HTTP."""
+    saved = file.read_bytes()
+    assert identity.der in saved and private_number(identity) not in saved
+    assert running.fetch("/", "s.test").status == 308
+    assert refusal(running.https_port, "s.test") == "TLSV1_UNRECOGNIZED_NAME"
+
+
+def private_number(identity):
+    return identity.x509_key.private_numbers().private_value.to_bytes(32, "big")
 
 
 def test_an_older_etcd_is_believed(cluster, place):

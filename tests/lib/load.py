@@ -7,10 +7,12 @@ from .wait import eventually
 
 
 class Load:
-    """requests: a list of (host, target), taken in turn. is_good(response, host, target) -> bool."""
+    """requests: a list of (host, target), taken in turn. is_good(response, host, target) -> bool.
+    connect(): a Client, where it is not a plain one of port and address."""
 
-    def __init__(self, port, requests, clients=4, is_good=None, address="127.0.0.1"):
-        self.address, self.port, self.targets = address, port, requests
+    def __init__(self, port, requests, clients=4, is_good=None, address="127.0.0.1", connect=None):
+        self.targets = requests
+        self.connect = connect or (lambda: Client(port, address))
         self.is_good = is_good or (lambda response, host, target: response.status == 200)
         self.lock = threading.Lock()
         self.done = 0          # requests with the right answer
@@ -41,7 +43,7 @@ class Load:
     def _run(self, index):
         while not self.stopping.is_set():
             try:
-                client = Client(self.port, self.address)
+                client = self.connect()
             except OSError as error:
                 with self.lock:
                     self.refused.append(repr(error))

@@ -43,8 +43,8 @@ class TlsClient(Client):
     of an earlier connection, to resume it)."""
 
     def __init__(self, port, name=None, *, made=None, session=None, before=b"", timeout=TIMEOUT_S,
-                 **options):
-        super().__init__(port, timeout=timeout)
+                 address="127.0.0.1", **options):
+        super().__init__(port, address, timeout=timeout)
         try:
             self.socket.sendall(before)
             self.context = made or context(**options)

@@ -11,7 +11,7 @@ from .cluster import ROOT
 NAMESPACE = "lintel"
 ACCOUNT = "lintel"
 LABELS = {"app.kubernetes.io/name": "lintel"}
-HTTP_PORT, HEALTH_PORT = 8080, 10254
+HTTP_PORT, HTTPS_PORT, HEALTH_PORT = 8080, 8443, 10254
 WHO_MAY = ("Namespace", "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding",
            "IngressClass")
 WORKLOADS = ("Deployment", "DaemonSet")
