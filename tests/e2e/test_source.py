@@ -268,7 +268,8 @@ def check_saved_without_keys(running, file, identity):
     saved = file.read_bytes()
     assert identity.der in saved and private_number(identity) not in saved
     assert running.fetch("/", "s.test").status == 308
-    assert refusal(running.https_port, "s.test") == "TLSV1_UNRECOGNIZED_NAME"
+    assert [refusal(running.https_port, name) for name in ("s.test", "unknown.example", None)] == \
+        3 * ["TLSV1_UNRECOGNIZED_NAME"]
 
 
 def private_number(identity):
