@@ -194,13 +194,21 @@ static void feed_forgo(struct api *a, struct feed *f, struct str why)
     api_changed(a);
 }
 
+/* Only then is it known that nothing more will be known. While the server is away, or cannot read
+ * its own Secrets, they are neither missing nor there. */
+static bool is_refused(const struct feed *f)
+{
+    uint32_t status = kube_reflector_status(f->reflector);
+    return status == 401 || status == 403;
+}
+
 void api_feed_health(struct api *a, struct feed *f, bool is_ok, struct str why)
 {
     if (!is_ok && is_forgivable(f)) {
         feed_forgo(a, f, why);
         is_ok = true;
     }
-    if (!is_ok && f->row == &a->rows[API_SECRETS]) {
+    if (!is_ok && f->row == &a->rows[API_SECRETS] && is_refused(f)) {
         api_secret_answered(f);
     }
     if (!is_ok && !f->is_sick) {

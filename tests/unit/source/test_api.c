@@ -458,6 +458,32 @@ static void a_secret_in_trouble_is_not_the_servers(void **state)
     assert_true(f.is_healthy);
 }
 
+static bool is_pending(const struct scene *s, const char *name)
+{
+    return api_secret_is_pending(s->api, STR("a"), str_from_cstr(name));
+}
+
+/* What passes leaves open whether there is such a Secret; a refusal or a list does not. */
+static void a_secret_is_pending_until_there_is_an_answer(void **state)
+{
+    struct scene *s = *state;
+    open_api(s);
+    list_all("");
+    want(s, 2);
+    struct kube_reflector *first = fake_reflector("/secrets", "s1");
+    struct kube_reflector *second = fake_reflector("/secrets", "s2");
+    fake_sick(first, 0, "connection refused");
+    fake_sick(first, 500, "the key of etcd is away");
+    fake_sick(second, 503, "unavailable");
+    assert_true(is_pending(s, "s1") && is_pending(s, "s2"));
+    assert_int_equal(api_pending_n(s->api), 2);
+    fake_sick(first, 403, "forbidden");
+    assert_false(is_pending(s, "s1"));
+    fake_list(second, "");
+    assert_false(is_pending(s, "s2"));
+    assert_int_equal(api_pending_n(s->api), 0);
+}
+
 /* At n every one is watched; at n + 1 one is fetched, until there is room. */
 static void beyond_the_limit_secrets_are_fetched(void **state)
 {
@@ -648,6 +674,7 @@ int main(void)
         SCENE(only_selected_namespaces_count),
         SCENE(secrets_are_watched_by_name),
         SCENE(a_secret_in_trouble_is_not_the_servers),
+        SCENE(a_secret_is_pending_until_there_is_an_answer),
         SCENE(beyond_the_limit_secrets_are_fetched),
         SCENE(a_fetch_that_cannot_start_is_tried_again),
         SCENE(config_maps_are_kept),
