@@ -123,13 +123,16 @@ def test_a_class_hands_over(cluster, place):
 
 
 def test_a_role_alone_is_enough(cluster, place):
-    place.allow_here(*ROUTES)
-    cluster.api.apply(place.ingress("a", "a.test"))
+    place.allow_here(*ROUTES, SECRETS)
+    identity = pki.self_signed("s.test")
+    cluster.api.apply(tls_secret("cert", identity, namespace=place.namespace),
+                      place.ingress("a", "a.test"), place.ingress("s", "s.test", tls="cert"))
     running = place.run("--watch-namespace", place.namespace, "--ingress-class", place.class_name)
     running.wait_answer(200, "/", "a.test")
+    running.wait_certificate("s.test", identity)
     assert len([line for line in running.log().splitlines()
                 if "IngressClasses may not be read" in line]) == 1
-    assert place.used() == USED - {("networking.k8s.io", "ingressclasses")}
+    assert place.used() == USED - {("networking.k8s.io", "ingressclasses")} | {("", "secrets")}
 
 
 def test_a_missing_right_is_told_and_waited_for(cluster, place):

@@ -5,9 +5,11 @@ import signal
 
 import pytest
 
-from lib.manifests import ingress, ingress_class, rule, service
+from lib import pki
+from lib.manifests import ingress, ingress_class, rule, service, tls, tls_secret
+from lib.tls import TlsClient
 from e2e.lib.shipped import (ACCOUNT, NAMESPACE, Shipped, fetch_at, published)
-from e2e.lib.web import publish_web
+from e2e.lib.web import publish_web, web_ingress
 
 ONE, OTHER = "192.0.2.1", "192.0.2.2"
 OTHER_CONTROLLER = "example.com/other"
@@ -146,17 +148,24 @@ def test_a_class_takes_its_ingresses_along(cluster, namespace, run, other_class)
 
 
 def test_a_daemon_set_publishes_its_nodes(cluster, namespace):
-    """By deploy/daemonset.yaml. At the end of its last Pod the addresses go."""
+    """By deploy/daemonset.yaml; clients come to ports 80 and 443 there. At the end of its last Pod the
+    addresses go."""
     addresses = sorted(node["address"] for node in cluster.nodes)
+    identity = pki.self_signed("tls.test")
     shipped = Shipped(cluster, "daemonset.yaml", options=["--shutdown-grace-period=1s"])
     asked_before = len(cluster.audit(ACCOUNT, NAMESPACE))
     try:
         publish_web(cluster, namespace, "web.test", 1)
+        cluster.api.apply(
+            tls_secret("cert", identity, namespace=namespace),
+            web_ingress(namespace, "tls.test", "tls", tls=[tls("cert", "tls.test")]))
         shipped.apply().wait_ready(2)
         wait_published(cluster, namespace, "web", *addresses)
         for address in addresses:
             cluster.wait(lambda at=address: fetch_at(at, "web.test", port=80).status == 200,
                          f"an answer at {address}")
+            with TlsClient(443, "tls.test", address=address, trusts=[identity]) as client:
+                assert client.request(host="tls.test").status == 200
         assert shipped.refused(asked_before) == []
         cluster.api.delete("DaemonSet", "lintel", NAMESPACE)
         shipped.wait_ready(0)
