@@ -1,6 +1,6 @@
 /* Certificates and revocation lists for tests of TLS, made by OpenSSL itself rather than by what is
- * tested: authorities, what they sign, and how it can be bad. ECDSA P-256, so that it takes no
- * time. */
+ * tested: authorities, what they sign, and how it can be bad. ECDSA P-256 unless it is asked for
+ * otherwise, so that it takes no time. */
 #pragma once
 
 #include <openssl/pem.h>
@@ -10,11 +10,12 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include <cmocka.h>
 
-#include "base/str.h"
+#include "base/buf.h"
 
 enum { PKI_HOUR = 3600 };
 
@@ -24,11 +25,13 @@ struct pki {
 };
 
 struct pki_options {
-    const char *name;         /* common name */
+    const char *name;         /* common name, in UTF-8 */
     const char *alternatives; /* as in openssl.cnf: "DNS:a.example,IP:127.0.0.1"; NULL: none */
     const char *uses;         /* extended key usage: "serverAuth"; NULL: none */
     bool is_authority;
     long begins_s, ends_s; /* from now; both 0: from an hour ago to an hour from now */
+    const char *key;       /* "RSA", "ED25519"; NULL: P-256 */
+    int name_n;            /* bytes of name; 0: up to the NUL */
 };
 
 static inline void pki_extend(X509 *x, X509 *issuer, int nid, const char *value)
@@ -41,11 +44,25 @@ static inline void pki_extend(X509 *x, X509 *issuer, int nid, const char *value)
     X509_EXTENSION_free(e);
 }
 
+static inline EVP_PKEY *pki_key(const char *kind)
+{
+    enum { RSA_BITS = 2048 };
+    if (kind == NULL) {
+        return EVP_EC_gen("P-256");
+    }
+    return strcmp(kind, "RSA") == 0 ? EVP_RSA_gen(RSA_BITS) : EVP_PKEY_Q_keygen(NULL, NULL, kind);
+}
+
+static inline const EVP_MD *pki_digest(const EVP_PKEY *key)
+{
+    return EVP_PKEY_is_a(key, "ED25519") ? NULL : EVP_sha256();
+}
+
 /* issuer NULL: signed by itself. */
 static inline struct pki pki_make(const struct pki_options *o, const struct pki *issuer)
 {
     static long serial;
-    struct pki made = {X509_new(), EVP_EC_gen("P-256")};
+    struct pki made = {X509_new(), pki_key(o->key)};
     const struct pki *by = issuer == NULL ? &made : issuer;
     bool has_dates = o->begins_s != 0 || o->ends_s != 0;
     assert_true(made.x != NULL && made.key != NULL);
@@ -53,8 +70,9 @@ static inline struct pki pki_make(const struct pki_options *o, const struct pki 
     assert_int_equal(ASN1_INTEGER_set(X509_get_serialNumber(made.x), ++serial), 1);
     (void)X509_gmtime_adj(X509_getm_notBefore(made.x), has_dates ? o->begins_s : -PKI_HOUR);
     (void)X509_gmtime_adj(X509_getm_notAfter(made.x), has_dates ? o->ends_s : PKI_HOUR);
-    assert_int_equal(X509_NAME_add_entry_by_txt(X509_get_subject_name(made.x), "CN", MBSTRING_ASC,
-                                                (const unsigned char *)o->name, -1, -1, 0),
+    assert_int_equal(X509_NAME_add_entry_by_txt(X509_get_subject_name(made.x), "CN", MBSTRING_UTF8,
+                                                (const unsigned char *)o->name,
+                                                o->name_n == 0 ? -1 : o->name_n, -1, 0),
                      1);
     assert_int_equal(X509_set_issuer_name(made.x, X509_get_subject_name(by->x)), 1);
     assert_int_equal(X509_set_pubkey(made.x, made.key), 1);
@@ -67,7 +85,7 @@ static inline struct pki pki_make(const struct pki_options *o, const struct pki 
     if (o->uses != NULL) {
         pki_extend(made.x, by->x, NID_ext_key_usage, o->uses);
     }
-    assert_true(X509_sign(made.x, by->key, EVP_sha256()) > 0);
+    assert_true(X509_sign(made.x, by->key, pki_digest(by->key)) > 0);
     return made;
 }
 
@@ -95,7 +113,7 @@ static inline X509_CRL *pki_revoke(const struct pki *issuer, const struct pki *r
         assert_int_equal(X509_REVOKED_set_revocationDate(r, at), 1);
         assert_int_equal(X509_CRL_add0_revoked(list, r), 1);
     }
-    assert_true(X509_CRL_sign(list, issuer->key, EVP_sha256()) > 0);
+    assert_true(X509_CRL_sign(list, issuer->key, pki_digest(issuer->key)) > 0);
     ASN1_TIME_free(at);
     ASN1_TIME_free(next);
     return list;
@@ -132,4 +150,36 @@ static inline void pki_der_free(struct str *der)
 {
     OPENSSL_free((void *)(uintptr_t)der->p);
     *der = STR_EMPTY;
+}
+
+/* ---- PEM, added to out ---- */
+
+static inline void pki_add_bio(struct buf *out, BIO *bio)
+{
+    char *text;
+    long n = BIO_get_mem_data(bio, &text);
+    buf_add(out, text, (size_t)n);
+    (void)BIO_free(bio);
+    assert_false(out->bad);
+}
+
+static inline void pki_pem(const struct pki *p, struct buf *out)
+{
+    BIO *bio = BIO_new(BIO_s_mem());
+    assert_int_equal(PEM_write_bio_X509(bio, p->x), 1);
+    pki_add_bio(out, bio);
+}
+
+static inline void pki_pem_key(const struct pki *p, struct buf *out)
+{
+    BIO *bio = BIO_new(BIO_s_mem());
+    assert_int_equal(PEM_write_bio_PKCS8PrivateKey(bio, p->key, NULL, NULL, 0, NULL, NULL), 1);
+    pki_add_bio(out, bio);
+}
+
+static inline void pki_pem_revocations(X509_CRL *list, struct buf *out)
+{
+    BIO *bio = BIO_new(BIO_s_mem());
+    assert_int_equal(PEM_write_bio_X509_CRL(bio, list), 1);
+    pki_add_bio(out, bio);
 }
