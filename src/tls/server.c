@@ -14,10 +14,22 @@ static struct site_conn *site_of(struct tls_conn *c)
 
 /* ---- turns ---- */
 
+/* False: this tick has had all of its turns. */
+static bool turn_take(struct tls_server *s, usec_t now)
+{
+    s->turns = s->tick == now ? s->turns : 0;
+    s->tick = now;
+    if (s->turns >= TLS_HANDSHAKES_PER_TICK) {
+        return false;
+    }
+    s->turns++;
+    return true;
+}
+
 static void on_work(struct deferred *d)
 {
     struct tls_server *s = container_of(d, struct tls_server, work);
-    for (uint32_t i = 0; i < TLS_HANDSHAKES_PER_TICK && !list_is_empty(&s->waiting); i++) {
+    while (!list_is_empty(&s->waiting) && turn_take(s, loop_now(s->loop))) {
         struct site_conn *c = container_of(list_pop(&s->waiting), struct site_conn, waiting);
         c->is_its_turn = true;
         c->conn.on_event(&c->conn.transport->watch, EPOLLIN); /* c may be gone now */
@@ -31,21 +43,17 @@ static bool server_may_shake(struct tls_conn *conn)
 {
     struct site_conn *c = site_of(conn);
     struct tls_server *s = c->server;
-    usec_t now = loop_now(conn->transport->loop);
     if (c->is_its_turn) {
         c->is_its_turn = false;
         return true;
     }
-    s->turns = s->tick == now ? s->turns : 0;
-    s->tick = now;
-    if (list_is_empty(&s->waiting) && s->turns < TLS_HANDSHAKES_PER_TICK) {
-        s->turns++;
+    s->loop = conn->transport->loop;
+    if (list_is_empty(&s->waiting) && turn_take(s, loop_now(s->loop))) {
         return true;
     }
     if (!list_is_linked(&c->waiting)) {
         list_append(&s->waiting, &c->waiting);
     }
-    s->loop = conn->transport->loop;
     loop_defer(s->loop, &s->work, on_work);
     return false;
 }

@@ -289,6 +289,12 @@ static enum err conn_begin(struct tls_conn *c)
     return e == E_OK ? E_OK : conn_break(c, e);
 }
 
+/* A handshake costs a signature: it may have to wait for its turn. */
+static bool may_go_on(struct tls_conn *c)
+{
+    return c->is_shaken || c->side->may_shake == NULL || c->side->may_shake(c);
+}
+
 static enum err tls_receive(struct transport *t, void *p, size_t room, size_t *ret_n)
 {
     struct tls_conn *c = conn_of(t);
@@ -299,6 +305,9 @@ static enum err tls_receive(struct transport *t, void *p, size_t room, size_t *r
     }
     errors_clear();
     TRY(conn_begin(c));
+    if (!may_go_on(c)) {
+        return E_AGAIN;
+    }
     c->is_short = false;
     c->budget = TLS_RECEIVE_BUDGET;
     c->in = buf_str(&c->rest);
