@@ -6,6 +6,11 @@
 #include "route/tls_host.h"
 #include "wire/uri.h"
 
+/* Told of where a client was not even asked: what a request claims must not pass for the truth. */
+static const struct transport_client nobody = {
+    .verdict = {.p = "NONE", .n = 4}
+};
+
 static const struct snap_tls_host *host_of(const struct secure_request *r, struct str name)
 {
     struct snapshot_segment *segment;
@@ -120,16 +125,13 @@ static void judge_client(const struct snap_tls_host *h, const struct transport_t
         ret->reason = REASON_denied;
         return;
     }
-    ret->client = c;
+    ret->client = c == NULL ? &nobody : c; /* NULL: the connection is older than the authority */
 }
 
 /* Without TLS nobody can show a certificate: hosts that insist on one are not served so, and of the
  * others no endpoint believes what such a request claims. */
 static void judge_plain(const struct secure_request *r, struct secure_verdict *ret)
 {
-    static const struct transport_client nobody = {
-        .verdict = {.p = "NONE", .n = 4}
-    };
     const struct snap_tls_host *h = r->snapshot->policy_n == 0 ? NULL : host_of(r, r->host);
     if (h == NULL || policy_of(h) == 0) {
         return;
