@@ -16,7 +16,10 @@ struct visitor {
 
 int client_on_verify(int is_good, X509_STORE_CTX *x)
 {
-    (void)is_good, (void)x; /* SSL_get_verify_result() has it */
+    (void)x; /* SSL_get_verify_result() has it */
+    if (is_good == 0) {
+        ERR_clear_error(); /* else it would be taken for a failure of the handshake */
+    }
     return 1;
 }
 

@@ -148,7 +148,9 @@ static inline struct str pki_der_revocations(X509_CRL *list)
 
 static inline void pki_der_free(struct str *der)
 {
-    OPENSSL_free((void *)(uintptr_t)der->p);
+    if (der->n > 0) { /* else it is STR_EMPTY */
+        OPENSSL_free((void *)(uintptr_t)der->p);
+    }
     *der = STR_EMPTY;
 }
 
