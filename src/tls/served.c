@@ -96,6 +96,7 @@ static bool authority_load(const struct snap_shard *shard, struct served_authori
     const struct snap_authority *from = (const struct snap_authority *)(const void *)shard;
     const struct snap_str *certificates = snap_array_get(from, from->certificates);
     const struct snap_str *revocations = snap_array_get(from, from->revocations);
+    to->stamp = hash_bytes(shard, shard->bytes);
     to->store = X509_STORE_new();
     to->names = sk_X509_NAME_new_null();
     bool is_good = to->store != NULL && to->names != NULL;

@@ -14,6 +14,7 @@ struct served_certificate {
 struct served_authority {
     X509_STORE *store;
     STACK_OF(X509_NAME) * names; /* for the client to choose by */
+    uint64_t stamp;              /* of the content */
 };
 
 /* NULL: there is none, its key is missing, or it cannot be decoded. Valid until the next call of

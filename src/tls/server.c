@@ -60,8 +60,7 @@ static bool server_may_shake(struct tls_conn *conn)
 
 /* ---- what was agreed on ---- */
 
-bool site_conn_name(struct site_conn *c, struct str name, uint64_t policy,
-                    const struct snap_tls_host *host)
+bool site_conn_name(struct site_conn *c, struct str name, const struct snap_tls_host *host)
 {
     mem_free(c->name); /* a second ClientHello: RFC 8446 section 4.1.4 */
     c->name = mem_alloc(name.n + 1);
@@ -70,7 +69,7 @@ bool site_conn_name(struct site_conn *c, struct str name, uint64_t policy,
     }
     mem_copy(c->name, name.p, name.n);
     c->info.server_name = str_make(c->name, name.n);
-    c->info.policy = policy;
+    c->info.policy = host == NULL ? 0 : host->policy;
     c->asks_client = host != NULL && host->verify != SNAP_VERIFY_OFF;
     c->passes_certificate = host != NULL && host->passes_certificate != 0;
     return true;
@@ -95,7 +94,8 @@ static enum err server_shaken(struct tls_conn *conn)
     info->cipher = str_from_cstr(SSL_CIPHER_get_name(SSL_get_current_cipher(conn->ssl)));
     info->is_resumed = SSL_session_reused(conn->ssl) == 1;
     if (c->asks_client) {
-        c->visitor = visitor_new(conn->ssl, c->passes_certificate);
+        c->visitor = visitor_new(SSL_get0_peer_certificate(conn->ssl),
+                                 SSL_get_verify_result(conn->ssl), c->passes_certificate);
         if (c->visitor == NULL) {
             return E_NOMEM;
         }

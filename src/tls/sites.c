@@ -8,8 +8,9 @@
 #include "base/rd.h"
 #include "tls/served_priv.h"
 #include "tls/sites_priv.h"
+#include "wire/client_hello.h"
 
-enum { NAME_BYTES_MAX = 255, NAME_TYPE_HOST = 0 };
+enum { NAME_TYPE_HOST = 0 };
 
 /* ---- the name ---- */
 
@@ -28,30 +29,8 @@ static bool name_read(const unsigned char *p, size_t n, struct str *ret)
     return true;
 }
 
-/* Lower case without the trailing dot; false: no name that could be anybody's. */
-static bool name_take(struct str raw, char to[NAME_BYTES_MAX], struct str *ret)
-{
-    size_t n = raw.n;
-    if (n > 0 && raw.p[n - 1] == '.') {
-        n--;
-    }
-    if (n == 0 || n > NAME_BYTES_MAX) {
-        return false;
-    }
-    for (size_t i = 0; i < n; i++) {
-        char c = ascii_lower(raw.p[i]);
-        bool is_good =
-            (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_';
-        if (!is_good) {
-            return false;
-        }
-        to[i] = c;
-    }
-    *ret = str_make(to, n);
-    return true;
-}
-
-static bool hello_name(SSL *ssl, char to[NAME_BYTES_MAX], struct str *ret)
+/* The same form as passthrough looks names up in. False: no name that could be anybody's. */
+static bool hello_name(SSL *ssl, char to[SERVER_NAME_BYTES_MAX], struct str *ret)
 {
     const unsigned char *p;
     size_t n;
@@ -60,7 +39,11 @@ static bool hello_name(SSL *ssl, char to[NAME_BYTES_MAX], struct str *ret)
     if (SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, &p, &n) != 1) {
         return true;
     }
-    return name_read(p, n, &raw) && name_take(raw, to, ret);
+    if (!name_read(p, n, &raw) || !server_name_normalize(raw, to, &n)) {
+        return false;
+    }
+    *ret = str_make(to, n);
+    return true;
 }
 
 /* ---- certificates ---- */
@@ -93,9 +76,20 @@ static bool has_certificate(const struct tls_sites *s, SSL *ssl, const struct sn
 
 /* ---- clients ---- */
 
+/* A session must not open the door of another policy, nor stand for a certificate that today's
+ * authorities do not vouch for any more: stamp is of their content. */
+static void session_bind(SSL *ssl, uint64_t policy, uint64_t stamp)
+{
+    const uint64_t parts[] = {policy, stamp};
+    unsigned char context[sizeof(parts) + 1] = {'L'};
+    mem_copy(context + 1, parts, sizeof(parts));
+    (void)SSL_set_session_id_context(ssl, context, sizeof(context)); /* short enough */
+}
+
 static bool client_set(const struct tls_sites *s, SSL *ssl, const struct snap_tls_host *host)
 {
     if (host == NULL || host->verify == SNAP_VERIFY_OFF) {
+        session_bind(ssl, host == NULL ? 0 : host->policy, 0);
         return true;
     }
     const struct served_authority *a = served_authority_get(
@@ -105,6 +99,7 @@ static bool client_set(const struct tls_sites *s, SSL *ssl, const struct snap_tl
         sk_X509_NAME_pop_free(names, X509_NAME_free);
         return false; /* nobody could be told from anybody else */
     }
+    session_bind(ssl, host->policy, a->stamp);
     SSL_set_client_CA_list(ssl, names); /* takes them */
     SSL_set_verify(ssl, SSL_VERIFY_PEER, client_on_verify);
     SSL_set_verify_depth(ssl, host->depth);
@@ -120,19 +115,11 @@ static int refuse(int alert, int *ret_alert)
     return SSL_CLIENT_HELLO_ERROR;
 }
 
-/* A session of one policy must not open the door of another. */
-static void policy_set(SSL *ssl, uint64_t policy)
-{
-    unsigned char context[sizeof(policy) + 1] = {'L'};
-    mem_copy(context + 1, &policy, sizeof(policy));
-    (void)SSL_set_session_id_context(ssl, context, sizeof(context)); /* short enough */
-}
-
 int sites_on_hello(SSL *ssl, int *ret_alert, void *arg)
 {
     const struct tls_sites *s = arg;
     struct site_conn *c = SSL_get_app_data(ssl);
-    char text[NAME_BYTES_MAX];
+    char text[SERVER_NAME_BYTES_MAX];
     struct str name;
     if (!hello_name(ssl, text, &name)) {
         return refuse(SSL_AD_DECODE_ERROR, ret_alert);
@@ -146,9 +133,7 @@ int sites_on_hello(SSL *ssl, int *ret_alert, void *arg)
     if (!tickets_are_wanted(s)) {
         (void)SSL_set_options(ssl, SSL_OP_NO_TICKET); /* then the session is kept here */
     }
-    uint64_t policy = host == NULL ? 0 : host->policy;
-    policy_set(ssl, policy);
-    if (!site_conn_name(c, name, policy, host)) {
+    if (!site_conn_name(c, name, host)) {
         return refuse(SSL_AD_INTERNAL_ERROR, ret_alert);
     }
     if (!client_set(s, ssl, host)) {

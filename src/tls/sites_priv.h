@@ -45,14 +45,13 @@ int tickets_on_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_
 /* ---- server.c ---- */
 
 /* Notes what was asked for. False: out of memory. */
-bool site_conn_name(struct site_conn *c, struct str name, uint64_t policy,
-                    const struct snap_tls_host *host);
+bool site_conn_name(struct site_conn *c, struct str name, const struct snap_tls_host *host);
 
 /* ---- visitor.c: what a client has shown ---- */
 
 /* An SSL_verify_cb: the handshake goes on, whatever is wrong; requests are answered by it. */
 int client_on_verify(int is_good, X509_STORE_CTX *x);
-/* NULL: out of memory. */
-struct visitor *visitor_new(SSL *ssl, bool passes_certificate);
+/* x: what was shown, or NULL; result: of its verification, X509_V_*. NULL: out of memory. */
+struct visitor *visitor_new(X509 *x, long result, bool passes_certificate);
 const struct transport_client *visitor_client(const struct visitor *v);
 void visitor_free(struct visitor *v); /* v may be NULL */

@@ -129,10 +129,9 @@ static void visitor_describe(struct visitor *v, X509 *x, long result, bool passe
     }
 }
 
-struct visitor *visitor_new(SSL *ssl, bool passes_certificate)
+struct visitor *visitor_new(X509 *x, long result, bool passes_certificate)
 {
     struct visitor *v = mem_calloc(1, sizeof(*v));
-    X509 *x = SSL_get0_peer_certificate(ssl);
     if (v == NULL) {
         return NULL;
     }
@@ -142,7 +141,7 @@ struct visitor *visitor_new(SSL *ssl, bool passes_certificate)
                                           .issuer = STR_EMPTY,
                                           .certificate = STR_EMPTY};
     if (x != NULL) {
-        visitor_describe(v, x, SSL_get_verify_result(ssl), passes_certificate);
+        visitor_describe(v, x, result, passes_certificate);
         (void)tls_errors_take(E_OK); /* text says it */
     }
     if (v->text.bad) {
