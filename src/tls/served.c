@@ -201,8 +201,11 @@ static struct entry *entry_get(struct tls_served *s, struct name name, uint64_t 
     if (e == NULL) {
         return NULL;
     }
-    entries_shrink(s);
-    if (!entry_load(s, e) || map_add(&s->entries, hash, e) != E_OK) {
+    bool is_good = entry_load(s, e);
+    if (is_good) { /* what cannot be served takes nobody's place */
+        entries_shrink(s);
+    }
+    if (!is_good || map_add(&s->entries, hash, e) != E_OK) {
         (void)tls_errors_take(E_OK); /* there is none: the caller says what that means */
         s->figures.failed++;
         content_free(e);
