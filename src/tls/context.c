@@ -93,13 +93,15 @@ static enum err versions_set(SSL_CTX *ssl, const struct tls_context_options *o)
 }
 
 /* Of many sites: who keeps sessions, and the rest when the name is known. */
-static void sites_set(SSL_CTX *ssl, const struct tls_sites *sites)
+static enum err sites_set(SSL_CTX *ssl, const struct tls_sites *sites)
 {
     union { /* OpenSSL passes it on */
         const struct tls_sites *in;
         void *out;
     } arg = {sites};
-    (void)SSL_CTX_set_app_data(ssl, arg.out);
+    if (SSL_CTX_set_app_data(ssl, arg.out) != 1) {
+        return tls_errors_take(E_NOMEM);
+    }
     SSL_CTX_set_client_hello_cb(ssl, sites_on_hello, arg.out);
     (void)SSL_CTX_set_tlsext_ticket_key_evp_cb(ssl, tickets_on_key);
     (void)SSL_CTX_set_timeout(ssl, (long)(sites->settings->ssl_session_timeout / USEC_PER_SEC));
@@ -107,6 +109,7 @@ static void sites_set(SSL_CTX *ssl, const struct tls_sites *sites)
     if (sites->sessions != NULL) {
         sessions_attach(ssl);
     }
+    return E_OK;
 }
 
 static enum err rules_set(SSL_CTX *ssl, const struct tls_context_options *o)
@@ -119,7 +122,7 @@ static enum err rules_set(SSL_CTX *ssl, const struct tls_context_options *o)
     (void)SSL_CTX_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     (void)SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF);
     if (o->sites != NULL) {
-        sites_set(ssl, o->sites);
+        TRY(sites_set(ssl, o->sites));
     } else if (!o->has_tickets) {
         (void)SSL_CTX_set_options(ssl, SSL_OP_NO_TICKET);
         (void)SSL_CTX_set_num_tickets(ssl, 0); /* 0 is allowed: it cannot fail */
