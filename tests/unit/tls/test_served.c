@@ -256,15 +256,25 @@ static void broken_authorities_are_none(void **state)
 {
     struct site_world *w = *state;
     struct str der = pki_der(&w->root), bad = STR("nothing"), texts[] = {der, bad};
-    const struct make_secret cases[] = {
-        {.name = "bad", .texts = &bad, .text_n = 1                                 },
-        {               .name = "half",             .texts = texts,               .text_n = 2                               },
-        { .name = "list", .texts = &der,               .text_n = 1,                                           .more = &bad, .more_n = 1},
-        {                                           .name = "swapped", .texts = &der,               .text_n = 1, .more = &der, .more_n = 1},
+    const struct {
+        const char *name;
+        const struct str *texts;
+        uint32_t text_n, list_n;
+        const struct str *lists;
+    } cases[] = {
+        {"bad",     &bad,  1, 0, NULL},
+        {"half",    texts, 2, 0, NULL},
+        {"list",    &der,  1, 1, &bad},
+        {"swapped", &der,  1, 1, &der},
     };
     enum { CASES_N = sizeof(cases) / sizeof(cases[0]) };
     for (size_t i = 0; i < CASES_N; i++) {
-        assert_int_equal(make_authority(make_next(w->routes.set), &cases[i]), E_OK);
+        const struct make_secret s = {.name = cases[i].name,
+                                      .texts = cases[i].texts,
+                                      .text_n = cases[i].text_n,
+                                      .more = cases[i].lists,
+                                      .more_n = cases[i].list_n};
+        assert_int_equal(make_authority(make_next(w->routes.set), &s), E_OK);
     }
     site_apply(w);
     assert_null(served_authority_get(w->served, KEY_OF("bad")));

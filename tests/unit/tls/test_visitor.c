@@ -119,28 +119,25 @@ static void a_good_one(void **state)
 static void bad_ones(void **state)
 {
     static const struct {
-        struct pki_options options;
+        const char *name, *uses;
+        int begins_h, ends_h;
         bool is_self_signed, is_unsigned_only;
         const char *verdict;
     } cases[] = {
-        {{.name = "old", .begins_s = -7200, .ends_s = -3600},
-         false,                                                           false,
-         "FAILED:certificate has expired"                                                                        },
-        {{.name = "new", .begins_s = 3600, .ends_s = 7200},
-         false,                                                           false,
-         "FAILED:certificate is not yet valid"                                                                   },
-        {{.name = "server", .uses = "serverAuth"},
-         false,                                                           false,
-         "FAILED:unsuitable certificate purpose"                                                                 },
-        {{.name = "self"},                                          true, true,  "FAILED:self-signed certificate"},
-        {{.name = "self, old", .begins_s = -7200, .ends_s = -3600},
-         true,                                                            false,
-         "FAILED:certificate has expired"                                                                        },
+        {"old",    NULL,         -2, -1, false, false, "FAILED:certificate has expired"       },
+        {"new",    NULL,         1,  2,  false, false, "FAILED:certificate is not yet valid"  },
+        {"server", "serverAuth", -1, 1,  false, false, "FAILED:unsuitable certificate purpose"},
+        {"self",   NULL,         -1, 1,  true,  true,  "FAILED:self-signed certificate"       },
+        {"both",   NULL,         -2, -1, true,  false, "FAILED:certificate has expired"       },
     };
     struct site_world *w = *state;
     guarded(w);
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        struct pki p = pki_make(&cases[i].options, cases[i].is_self_signed ? NULL : &w->root);
+        const struct pki_options o = {.name = cases[i].name,
+                                      .uses = cases[i].uses,
+                                      .begins_s = cases[i].begins_h * (long)PKI_HOUR,
+                                      .ends_s = cases[i].ends_h * (long)PKI_HOUR};
+        struct pki p = pki_make(&o, cases[i].is_self_signed ? NULL : &w->root);
         client_has(w, &p, NULL);
         check_verdict(w, cases[i].verdict, cases[i].is_unsigned_only);
         pki_free(&p);
