@@ -6,9 +6,11 @@
 #include <stdlib.h>
 
 #include "../lib/snapshot_make.h"
+#include "../lib/snapshot_tls.h"
 #include "../lib/snapshot_walk.h"
 #include "base/mem.h"
 #include "route/match.h"
+#include "route/tls_host.h"
 #include "snapshot/dump.h"
 
 enum { SEGMENT_MAX = 1 << 16, EDIT_BYTES = 4 };
@@ -29,6 +31,35 @@ static const struct make_host hosts[] = {
     {"",      rules, 0, 9, false},
 };
 
+/* Secrets come in segments of their own; for whoever reads shards that makes no difference. */
+static void build_tls(struct make_set *set)
+{
+    static const char name[] = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+    const struct str texts[] = {STR("der"), STR("a.b.c")};
+    const struct make_secret secret = {.name = "s",
+                                       .texts = texts,
+                                       .text_n = 2,
+                                       .more = texts,
+                                       .more_n = 2,
+                                       .key_name = name,
+                                       .key_kind = SNAP_KEY_EC};
+    const struct make_site sites[] = {
+        {.pattern = "a.b.c",    .certificates = {"shop/s"}},
+        { .pattern = "",
+         .verify = SNAP_VERIFY_OPTIONAL,
+         .authority = "shop/s",
+         .name_pattern = "CN=",
+         .policy = 1},
+    };
+    must(make_site(make_next(set), &sites[0]) == E_OK);
+    must(make_site(make_next(set), &sites[1]) == E_OK);
+    must(make_certificate(make_next(set), &secret) == E_OK);
+    must(make_authority(make_next(set), &secret) == E_OK);
+    must(make_staple(make_next(set), "shop/s", STR("response")) == E_OK);
+    must(make_key(make_next(set), name, STR("key")) == E_OK);
+    must(make_tickets(make_next(set), (const uint8_t *)"AB", 2) == E_OK);
+}
+
 static void build(struct buf *out, bool is_delta)
 {
     static struct make_set set;
@@ -37,6 +68,7 @@ static void build(struct buf *out, bool is_delta)
         e = make_host(make_next(&set), "t", &hosts[i]);
     }
     must(e == E_OK && make_service(make_next(&set), "n", "s", "80", 3, 1) == E_OK);
+    build_tls(&set);
     if (is_delta) {
         struct buf *b = make_next(&set);
         snap_shard_deleted(b, SNAP_SERVICE, STR("n/z/80"));
@@ -149,6 +181,17 @@ static void ask_host(const struct snapshot *s, const struct snap_host *h)
     }
 }
 
+static void ask_names(const struct snapshot *s)
+{
+    static const char *const names[] = {"a.b.c", "x.b.c", ""};
+    for (size_t i = 0; i < 3; i++) {
+        struct snapshot_segment *segment = NULL;
+        const struct snap_tls_host *h =
+            route_tls_host(s, STR("ingress"), str_from_cstr(names[i]), &segment);
+        must(h == NULL || (segment != NULL && h->shard.kind == SNAP_TLS_HOST));
+    }
+}
+
 static void count(void *arg, enum snap_kind kind, struct str key,
                   const struct snapshot_entry *entry)
 {
@@ -168,6 +211,7 @@ static void use(struct snapshot_segment *segment)
     s.generation = h->base_generation; /* the same once more changes nothing */
     must(snapshot_apply(&s, segment, count, &changes) == E_OK && changes == s.shards.n);
     (void)walk_state(&s);
+    ask_names(&s);
     map_each(slot, &s.shards)
     {
         const struct snap_shard *shard = ((const struct snapshot_entry *)slot->value)->shard;

@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "../../lib/snapshot_state.h"
 #include "../../lib/snapshot_tls.h"
 #include "event/transport.h"
 

@@ -23,6 +23,7 @@
 #include <cmocka.h>
 
 #include "../../lib/pki.h"
+#include "../../lib/snapshot_state.h"
 #include "../../lib/snapshot_tls.h"
 #include "base/limits.h"
 #include "base/mem.h"
