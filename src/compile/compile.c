@@ -12,6 +12,7 @@ static void records_init(struct compile *c)
     list_init(&c->dirty_hosts);
     list_init(&c->dirty_ports);
     list_init(&c->dirty_secrets);
+    list_init(&c->dirty_keys);
     list_init(&c->dirty_tls);
     list_init(&c->classless);
     list_init(&c->config_diags);
@@ -191,7 +192,7 @@ static enum err secrets_run(struct compile *c)
         struct node *n = container_of(it, struct node, dirty);
         TRY(secret_compile(c, container_of(n, struct secret_node, node)));
     }
-    return E_OK;
+    return keys_drop(c);
 }
 
 static enum err tls_run(struct compile *c)
@@ -244,8 +245,8 @@ bool compile_is_dirty(const struct compile *c)
 {
     return c->has_missed || c->any_host == NULL || c->is_config_dirty || c->is_global_dirty ||
            !list_is_empty(&c->dirty_ingresses) || !list_is_empty(&c->dirty_secrets) ||
-           !list_is_empty(&c->dirty_tls) || !list_is_empty(&c->dirty_hosts) ||
-           !list_is_empty(&c->dirty_ports);
+           !list_is_empty(&c->dirty_keys) || !list_is_empty(&c->dirty_tls) ||
+           !list_is_empty(&c->dirty_hosts) || !list_is_empty(&c->dirty_ports);
 }
 
 /* ---- questions ---- */

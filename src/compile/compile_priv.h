@@ -255,7 +255,7 @@ struct compile {
     struct store *store;
     const struct compile_options *options;
     struct map ingresses, classes, hosts, services, ports, names, secrets, keys, tls;
-    struct list dirty_ingresses, dirty_hosts, dirty_ports, dirty_secrets, dirty_tls;
+    struct list dirty_ingresses, dirty_hosts, dirty_ports, dirty_secrets, dirty_keys, dirty_tls;
     struct list classless; /* ingress_node.in_class of those that say nothing about their class */
     bool has_default_class, is_default_class_ours;
     bool are_classes_hidden;
@@ -391,6 +391,8 @@ enum err secret_use(struct compile *c, struct str namespace_name, struct str nam
                     struct secret_use *use);
 void secret_release(struct compile *c, struct secret_use *use);
 enum err secret_compile(struct compile *c, struct secret_node *secret);
+/* Those that nobody uses any more; after all Secrets. Errors: E_NOMEM, those of emit. */
+enum err keys_drop(struct compile *c);
 /* The certificate that was made for want of another. Errors: E_NOMEM. */
 enum err own_certificate_compile(struct compile *c);
 /* True when host (lower case) is one of its names. */

@@ -132,19 +132,35 @@ static enum err key_use(struct compile *c, struct str name,
     return E_OK;
 }
 
-static enum err key_release(struct compile *c, struct key_node *key)
+/* The last one to release it has it taken away, once all Secrets are looked at. */
+static void key_release(struct compile *c, struct key_node *key)
 {
-    if (key == NULL || --key->use_n > 0) {
-        return E_OK;
+    if (key != NULL && --key->use_n == 0) {
+        node_mark(&c->dirty_keys, &key->node);
     }
+}
+
+static enum err key_drop(struct compile *c, struct key_node *key)
+{
     buf_reset(&c->key);
     buf_add_str(&c->key, key->node.key.part[0]);
-    enum err e = product_delete(c, &key->node.product, SNAP_KEY);
-    if (e != E_OK) {
-        key->use_n++; /* once more with the next run */
-        return e;
-    }
+    TRY(product_delete(c, &key->node.product, SNAP_KEY));
     node_free(&c->keys, &key->node);
+    return E_OK;
+}
+
+enum err keys_drop(struct compile *c)
+{
+    list_each(it, &c->dirty_keys)
+    {
+        struct node *n = container_of(it, struct node, dirty);
+        struct key_node *key = container_of(n, struct key_node, node);
+        if (key->use_n == 0) {
+            TRY(key_drop(c, key));
+        } else {
+            list_del(&n->dirty); /* somebody has taken it over */
+        }
+    }
     return E_OK;
 }
 
@@ -276,7 +292,7 @@ static enum err certificate_emit(struct compile *c, struct str namespace_name, s
     enum err e = certificate_write(c, namespace_name, name, certificate, from);
     e = e == E_OK ? product_emit(c, product) : e;
     if (e != E_OK) {
-        (void)key_release(c, key); /* e counts */
+        key_release(c, key);
         return e;
     }
     *ret_key = key;
@@ -297,11 +313,11 @@ static enum err certificate_take(struct compile *c, struct secret_node *secret,
         mem_free(certificate);
         return e;
     }
-    struct key_node *old = secret->key;
+    key_release(c, secret->key);
     mem_free(secret->certificate);
     secret->certificate = certificate;
     secret->key = key;
-    return key_release(c, old);
+    return E_OK;
 }
 
 static enum err certificate_drop(struct compile *c, struct secret_node *secret)
@@ -310,11 +326,11 @@ static enum err certificate_drop(struct compile *c, struct secret_node *secret)
     buf_reset(&c->key);
     buf_addf(&c->key, "%.*s/%.*s", STR_ARG(name->part[0]), STR_ARG(name->part[1]));
     TRY(product_delete(c, &secret->node.product, SNAP_CERTIFICATE));
-    struct key_node *old = secret->key;
+    key_release(c, secret->key);
     mem_free(secret->certificate);
     secret->certificate = NULL;
     secret->key = NULL;
-    return key_release(c, old);
+    return E_OK;
 }
 
 /* What is in service may go on, whatever was put in its place. */

@@ -16,7 +16,7 @@
 #include "../../lib/compiled.h"
 #include "../../lib/manifest_objects.h"
 
-enum { PERMUTATIONS = 24, HISTORIES = 12, CASES_MAX = 256, PATH_BYTES = 1024 };
+enum { PERMUTATIONS = 16, HISTORIES = 8, CASES_MAX = 256, PATH_BYTES = 1024 };
 
 struct golden {
     char dir[PATH_BYTES];
