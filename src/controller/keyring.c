@@ -75,14 +75,14 @@ static enum err tickets_add(struct keyring *k)
 static bool tickets_are_due(struct keyring *k)
 {
     bool is_new = false;
-    if (k->has_tickets || tickets_renew(&k->tickets, loop_now(k->loop), &is_new) != E_OK ||
-        !is_new) {
+    if (k->has_tickets || tickets_renew(&k->tickets, loop_now(k->loop), &is_new) != E_OK) {
         return false;
     }
-    if (tickets_add(k) != E_OK) {
-        k->tickets.made_at = 0; /* with the next tick of the timer */
-        return false;
+    k->are_tickets_missed = k->are_tickets_missed || is_new;
+    if (!k->are_tickets_missed || tickets_add(k) != E_OK) {
+        return false; /* or with the next tick of the timer */
     }
+    k->are_tickets_missed = false;
     return true;
 }
 

@@ -12,9 +12,10 @@
 struct keyring {
     struct loop *loop;
     struct publish *publish;
-    struct list retired;    /* keys that will be taken away; the oldest in front */
-    struct tickets tickets; /* while no Secret brings some */
-    bool has_tickets;       /* a Secret brings some */
+    struct list retired;     /* keys that will be taken away; the oldest in front */
+    struct tickets tickets;  /* while no Secret brings some */
+    bool has_tickets;        /* a Secret brings some */
+    bool are_tickets_missed; /* ours are not on their way yet */
     struct timer timer;
     void (*on_due)(void *arg); /* something is to be committed */
     void *arg;

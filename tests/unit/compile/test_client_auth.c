@@ -197,20 +197,20 @@ static void findings(void **state)
     static const struct {
         const char *annotations, *told;
     } cases[] = {
-        {"",                                            ""                                    },
-        {S,                                             ""                                    },
+        {"",                                            ""                                  },
+        {S,                                             ""                                  },
         {S
          "; verify-client: optional; verify-depth: 2; match-cn: CN=a; error-page: http://a.test/; "
-         "pass-certificate-to-upstream: true", ""                                    },
-        {"verify-client: on",                           "warning verify-client"               },
-        {"verify-client: off",                          ""                                    },
-        {"secret: ca",                                  "error secret"                        },
-        {"secret: other/ca",                            "error secret"                        },
-        {S "; verify-client: yes",                      "error verify-client"                 },
-        {S "; verify-depth: 101",                       "warning verify-depth"                },
-        {S "; match-cn: alice",                         "error match-cn"                      },
-        {S "; match-cn: CN=(",                          "error match-cn"                      },
-        {S "; error-page: /x",                          "warning error-page"                  },
+         "pass-certificate-to-upstream: true", ""                                  },
+        {"verify-client: on",                           "warning verify-client"             },
+        {"verify-client: off",                          ""                                  },
+        {"secret: ca",                                  "error secret"                      },
+        {"secret: other/ca",                            "error secret"                      },
+        {S "; verify-client: yes",                      "error verify-client"               },
+        {S "; verify-depth: 101",                       "warning verify-depth"              },
+        {S "; match-cn: alice",                         "error match-cn"                    },
+        {S "; match-cn: CN=(",                          "error match-cn"                    },
+        {S "; error-page: /x",                          "warning error-page"                },
         {S "; pass-certificate-to-upstream: maybe",     "error pass-certificate-to-upstream"},
     };
     struct bench *b = *state;

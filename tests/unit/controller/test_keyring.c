@@ -17,7 +17,7 @@
 #include "base/limits.h"
 #include "base/mem.h"
 
-static usec_t the_time = 1000 * USEC_PER_SEC;
+static usec_t the_time;
 
 usec_t clock_monotonic(void)
 {
@@ -49,9 +49,15 @@ static void on_due(void *arg)
     assert_int_equal(keyring_commit(&w->keyring, false), E_OK);
 }
 
+static void on_due_of(void *keyring)
+{
+    assert_int_equal(keyring_commit(keyring, false), E_OK);
+}
+
 static int setup(void **state)
 {
     struct world *w = calloc(1, sizeof(*w));
+    the_time = 1000 * USEC_PER_SEC; /* the machine has just started */
     assert_int_equal(stats_create(1, &w->stats, &w->stats_fd), E_OK);
     const struct publish_options options = {.control_fd = -1, .stats = w->stats};
     assert_int_equal(loop_new(&w->loop), E_OK);
@@ -292,9 +298,14 @@ static void when_memory_is_out(void **state)
     size_t nth = 1;
     for (; nth < 100 && e != E_OK; nth++) {
         mem_fail_from(nth);
-        e = keyring_init(&k, w->loop, &options, on_due, w);
+        e = keyring_init(&k, w->loop, &options, on_due_of, &k);
         mem_fail_from(0);
         assert_true(e == E_OK || e == E_NOMEM);
+        if (e == E_OK) { /* then there was none for its tickets */
+            pass(w, 20);
+            assert_non_null(snapshot_find(publish_state(k.publish), SNAP_TICKETS, STR_EMPTY,
+                                          hash_str(STR_EMPTY)));
+        }
         keyring_fini(&k);
     }
     assert_int_equal(e, E_OK);
