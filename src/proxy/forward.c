@@ -285,8 +285,9 @@ struct http_trailers forward_trailers(const struct http_trailers *in, struct fie
 {
     uint32_t n = 0;
     for (uint32_t i = 0; i < in->n; i++) {
-        if (in->fields[i].id == FIELD_OTHER && !is_disguised(&in->fields[i])) {
-            out[n++] = in->fields[i];
+        const struct field *f = &in->fields[i];
+        if (f->id == FIELD_OTHER && !is_disguised(f) && !is_client_claim(f)) {
+            out[n++] = *f;
         }
     }
     return (struct http_trailers){out, n};

@@ -360,6 +360,10 @@ static void rules_change(void **state)
     client_close(&standing);
     assert_int_equal(SSL_CTX_set_cipher_list(w->client_context, only), 1);
     assert_int_equal(visit(w, ""), 11);
+    SSL_CTX_set_max_proto_version(w->client_context, TLS1_3_VERSION);
+    SSL_CTX_set_min_proto_version(w->client_context, TLS1_3_VERSION);
+    assert_int_equal(visit(w, ""), 0); /* 1.2 only, the rules say */
+    SSL_CTX_set_min_proto_version(w->client_context, TLS1_2_VERSION);
     const struct tls_context *before = w->https.context;
     (void)add_global(w, "nonsense"); /* the rules before stay */
     apply(w);
