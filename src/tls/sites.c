@@ -121,6 +121,9 @@ int sites_on_hello(SSL *ssl, int *ret_alert, void *arg)
     struct site_conn *c = SSL_get_app_data(ssl);
     char text[SERVER_NAME_BYTES_MAX];
     struct str name;
+    if (SSL_client_hello_isv2(ssl) == 1) { /* RFC 8446 appendix D.5; passthrough knows none */
+        return refuse(SSL_AD_PROTOCOL_VERSION, ret_alert);
+    }
     if (!hello_name(ssl, text, &name)) {
         return refuse(SSL_AD_DECODE_ERROR, ret_alert);
     }

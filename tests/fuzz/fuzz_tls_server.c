@@ -190,8 +190,7 @@ static void check_name(const struct fixture *f, struct str bytes)
     static char scratch[CLIENT_HELLO_BYTES_MAX];
     struct client_hello hello;
     size_t need;
-    enum err e = client_hello_parse(bytes, scratch, &hello, &need);
-    must(e == E_OK);
+    must(client_hello_parse(bytes, scratch, &hello, &need) == E_OK);
     must(str_eq(str_make(hello.name, hello.name_n), str_make(f->name, f->name_n)));
 }
 

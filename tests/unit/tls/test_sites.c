@@ -233,6 +233,18 @@ static void malformed_extensions(void **state)
     }
 }
 
+/* The form that SSL 2.0 had, which OpenSSL would take for TLS 1.2: RFC 8446 appendix D.5. */
+static void a_hello_of_old(void **state)
+{
+    static const char hello[] =
+        "\x80\x2e\1\3\3\0\x15\0\0\0\x10"
+        "\0\0\xff\0\xc0\x2b\0\xc0\x2c\0\xc0\x23\0\xc0\x24\0\xc0\x09\0\xc0\x0a"
+        "0123456789abcdef";
+    struct site_world *w = *state;
+    add_names(w);
+    assert_int_equal(say(w, hello, sizeof(hello) - 1), SSL_AD_PROTOCOL_VERSION);
+}
+
 /* ---- kinds of keys ---- */
 
 static void check_kind(struct site_world *w, const char *algorithms, const char *want)
@@ -354,6 +366,7 @@ int main(void)
         TEST(names_that_nobody_can_have),
         TEST(long_names),
         TEST(malformed_extensions),
+        TEST(a_hello_of_old),
         TEST(two_kinds_of_keys),
         TEST(no_kind_in_common),
         TEST(a_second_hello),
