@@ -166,6 +166,28 @@ static void the_default_one(void **state)
     assert_true(default_is(b, "-/default"));
 }
 
+/* An Ingress without hosts stands for them all. */
+static void one_of_an_ingress(void **state)
+{
+    struct bench *b = *state;
+    compile_free(b->compile);
+    store_free(b->store);
+    b->options.own_chain = buf_str(&b->other_pem);
+    b->options.own_key = buf_str(&b->other_key);
+    compile_begin(b);
+    buf_reset(&b->text);
+    buf_addf(&b->text, "apiVersion: networking.k8s.io/v1\nkind: Ingress\n"
+                       "metadata: {name: web, namespace: default}\n"
+                       "spec:\n  ingressClassName: lintel\n  tls: [{secretName: s}]\n"
+                       "  defaultBackend: {service: {name: web, port: {number: 80}}}\n");
+    put_text(b);
+    (void)at(b, 0);
+    assert_true(default_is(b, "-/default"));
+    put_good(b);
+    (void)run(b);
+    assert_true(default_is(b, "default/s"));
+}
+
 static void none_at_all(void **state)
 {
     struct bench *b = *state;
@@ -244,13 +266,31 @@ static void the_oldest_with_a_good_one_decides(void **state)
     assert_string_equal(served_by(b), "t");
 }
 
+static struct pki rsa_make(const struct bench *b)
+{
+    return pki_make(
+        &(struct pki_options){.name = "rsa", .alternatives = "DNS:a.test", .key = "RSA"}, &b->root);
+}
+
+/* It alone does, also where others have kinds of keys that it lacks. */
+static void ingresses_do_not_share(void **state)
+{
+    struct bench *b = *state;
+    struct pki rsa = rsa_make(b);
+    put_old(b, "early", 2, "{hosts: [a.test], secretName: s}");
+    put_old(b, "late", 3, "{hosts: [a.test], secretName: t}");
+    put_as(b, "s", &b->good);
+    put_as(b, "t", &rsa);
+    (void)at(b, 0);
+    assert_string_equal(served_by(b), "s");
+    pki_free(&rsa);
+}
+
 /* One of each kind; of one kind the first. */
 static void kinds_of_keys(void **state)
 {
     struct bench *b = *state;
-    const struct pki_options rsa_options = {
-        .name = "rsa", .alternatives = "DNS:a.test", .key = "RSA"};
-    struct pki rsa = pki_make(&rsa_options, &b->root);
+    struct pki rsa = rsa_make(b);
     put_old(b, "web", 1,
             "{hosts: [a.test], secretName: s}, {hosts: [a.test], secretName: t}, "
             "{hosts: [a.test], secretName: u}");
@@ -332,8 +372,10 @@ int main(void)
         TEST(two_roles),
         TEST(keys_of_tickets),
         TEST(the_default_one),
+        TEST(one_of_an_ingress),
         TEST(none_at_all),
         TEST(the_oldest_with_a_good_one_decides),
+        TEST(ingresses_do_not_share),
         TEST(kinds_of_keys),
         TEST(names_have_to_fit),
         TEST(policies),
