@@ -25,6 +25,9 @@ const struct tls_protocol tls_protocols[TLS_PROTOCOLS_N] = {
     {TLS_ALPN_HTTP1, STR_INIT("\x08http/1.1")},
 };
 
+/* What clients of HTTP/1.0 say; we offer it to nobody. */
+#define HTTP10 STR("\x08http/1.0")
+
 static bool list_has(struct str list, struct str name)
 {
     while (list.n > 0) {
@@ -37,20 +40,29 @@ static bool list_has(struct str list, struct str name)
     return false;
 }
 
+static struct str choose(uintptr_t alpn, struct str offered)
+{
+    for (size_t i = 0; i < TLS_PROTOCOLS_N; i++) {
+        if ((alpn & tls_protocols[i].bit) != 0 && list_has(offered, tls_protocols[i].name)) {
+            return tls_protocols[i].name;
+        }
+    }
+    return (alpn & TLS_ALPN_HTTP1) != 0 && list_has(offered, HTTP10) ? HTTP10 : STR_EMPTY;
+}
+
+/* RFC 7301 section 3.2: who speaks something else is refused, so that what is meant for another
+ * protocol's server is never taken for HTTP, nor our answers for that server's. */
 static int on_alpn(SSL *ssl, const unsigned char **ret, unsigned char *ret_n,
                    const unsigned char *list, unsigned list_n, void *arg)
 {
-    const uintptr_t alpn = (uintptr_t)arg; /* bits */
-    struct str offered = str_make((const char *)list, list_n);
+    struct str chosen = choose((uintptr_t)arg, str_make((const char *)list, list_n));
     (void)ssl;
-    for (size_t i = 0; i < TLS_PROTOCOLS_N; i++) {
-        if ((alpn & tls_protocols[i].bit) != 0 && list_has(offered, tls_protocols[i].name)) {
-            *ret = (const unsigned char *)tls_protocols[i].name.p + 1;
-            *ret_n = (unsigned char)(tls_protocols[i].name.n - 1);
-            return SSL_TLSEXT_ERR_OK;
-        }
+    if (chosen.n == 0) {
+        return SSL_TLSEXT_ERR_ALERT_FATAL;
     }
-    return SSL_TLSEXT_ERR_NOACK;
+    *ret = (const unsigned char *)chosen.p + 1;
+    *ret_n = (unsigned char)(chosen.n - 1);
+    return SSL_TLSEXT_ERR_OK;
 }
 
 /* ---- the context ---- */

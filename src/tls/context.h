@@ -22,7 +22,8 @@ struct tls_context_options {
     struct str ciphers;                        /* of TLS 1.2, as OpenSSL writes them; empty: ours */
     struct str groups; /* key exchange, "X25519:P-256"; empty: ours, post-quantum if there is one */
     unsigned min_version, max_version; /* 12, 13; 0: 12 and 13 */
-    unsigned alpn;    /* what we speak; a client that speaks none of it goes without; 0: no ALPN */
+    unsigned alpn;    /* what we speak; a client that offers other protocols only is refused, one
+                         that offers none goes without; 0: no ALPN */
     bool has_tickets; /* session resumption, with keys of this context alone */
 };
 

@@ -265,7 +265,7 @@ static void alpn(void **state)
     } cases[] = {
         {TLS_ALPN_HTTP1,                  "\x02h2\x08http/1.1", TLS_ALPN_HTTP1},
         {TLS_ALPN_HTTP1 | TLS_ALPN_HTTP2, "\x08http/1.1\x02h2", TLS_ALPN_HTTP2},
-        {TLS_ALPN_HTTP2,                  "\x08http/1.1",       0             },
+        {TLS_ALPN_HTTP2 | TLS_ALPN_HTTP1, "\x08http/1.0",       0             },
         {0,                               "\x08http/1.1",       0             },
         {TLS_ALPN_HTTP1,                  NULL,                 0             },
     };
@@ -278,6 +278,33 @@ static void alpn(void **state)
         connect_raw(w, 0);
         shake(w);
         assert_int_equal(tls_transport_alpn(&w->transport), cases[i].chosen);
+        disconnect(w);
+    }
+}
+
+static void protocols_of_others(void **state)
+{
+    struct world *w = *state;
+    static const char *const offers[] = {"\x02h2",
+                                         "\x03"
+                                         "ftp",
+                                         "\x02h3\x0a"
+                                         "acme-tls/1"};
+    char p[8];
+    size_t n;
+    for (size_t i = 0; i < sizeof(offers) / sizeof(offers[0]); i++) {
+        assert_int_equal(SSL_CTX_set_alpn_protos(w->client_context,
+                                                 (const unsigned char *)offers[i],
+                                                 (unsigned)strlen(offers[i])),
+                         0);
+        connect_raw(w, 0);
+        client_make(w);
+        (void)SSL_do_handshake(w->client);
+        assert_int_equal(receive_soon(w, p, sizeof(p), &n), E_PROTO);
+        assert_int_equal(SSL_do_handshake(w->client), -1);
+        assert_int_equal(ERR_GET_REASON(ERR_get_error()),
+                         SSL_R_TLSV1_ALERT_NO_APPLICATION_PROTOCOL);
+        ERR_clear_error();
         disconnect(w);
     }
 }
@@ -797,6 +824,7 @@ int main(void)
         TEST(both_ways),
         TEST(many_records_at_once),
         TEST(alpn),
+        TEST(protocols_of_others),
         TEST(fragments),
         TEST(little_room),
         TEST(large_both_ways),
