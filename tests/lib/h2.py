@@ -86,10 +86,11 @@ class H2:
     """wide: takes whatever comes, as fast as it comes. receive: bytes of the socket's buffer."""
 
     def __init__(self, port, *, preface=True, settings_pairs=(), timeout=TIMEOUT_S, receive=None,
-                 sock=None, wide=False):
+                 sock=None, wide=False, scheme="http"):
         self.socket = sock or socket.socket()
         if receive:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
+        self.scheme = scheme
         self.socket.settimeout(timeout)
         if sock is None:
             self.socket.connect(("127.0.0.1", port))
@@ -123,7 +124,7 @@ class H2:
         return self.encoder.encode([(k.encode("latin-1"), v.encode("latin-1")) for k, v in fields])
 
     def head(self, path="/", host="a.test", method="GET", fields=()):
-        return [(":method", method), (":scheme", "http"), (":path", path), (":authority", host),
+        return [(":method", method), (":scheme", self.scheme), (":path", path), (":authority", host),
                 *fields]
 
     def headers(self, stream, fields, *, end=True, extra=0):

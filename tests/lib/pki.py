@@ -42,6 +42,11 @@ def key_text(key):
                              serialization.NoEncryption()).decode()
 
 
+def read(der):
+    """An x509.Certificate."""
+    return x509.load_der_x509_certificate(der)
+
+
 def _text(made):
     return made.public_bytes(serialization.Encoding.PEM).decode()
 

@@ -3,13 +3,19 @@
     with TlsClient(lintel.https_port, "a.test", trusts=[root]) as client:
         client.request(host="a.test")          # as Client
         client.certificate, client.socket.version()
+
+And what stands behind Lintel's side of it: site() is an Ingress with TLS.
 """
+import re
 import socket
 import ssl
+import subprocess
 import tempfile
 import warnings
 
 from .client import TIMEOUT_S, Client
+from .h2 import H2
+from .manifests import ingress, rule
 
 V12, V13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 
@@ -59,6 +65,10 @@ class TlsClient(Client):
         """What the server showed, in DER."""
         return self.socket.getpeercert(binary_form=True)
 
+    @property
+    def alpn(self):
+        return self.socket.selected_alpn_protocol()
+
     def finish(self):
         """close_notify, and waits for the server's."""
         try:
@@ -77,7 +87,58 @@ def refusal(port, name=None, **options):
             except socket.timeout:
                 pass
         return None
-    except ssl.SSLError as error:
-        return error.reason
+    except ssl.SSLError as error: # the module knows the names of most alerts only
+        return error.reason or re.search(r"\] ([a-z0-9 ]+) \(", str(error)).group(1)
     except ConnectionError as error:
         return type(error).__name__
+
+
+def shown(port, name=None, **options):
+    """The certificate that a server shows, in DER."""
+    with TlsClient(port, name, **options) as client:
+        return client.certificate
+
+
+def h2_client(port, name=None, **options):
+    """An HTTP/2 connection: see H2."""
+    client = TlsClient(port, name, alpn=["h2"], **options)
+    assert client.alpn == "h2", client.alpn
+    made = H2(port, sock=client.socket, scheme="https")
+    made.session, made.certificate = client.socket.session, client.certificate
+    return made
+
+
+# ---- openssl s_client ----
+
+def s_client(port, name=None, *arguments, stdin=b"", has_failed=False):
+    """All that it says. stdin: what it sends, or its commands (-no_ign_eof, R, K, Q)."""
+    done = subprocess.run(
+        ["openssl", "s_client", "-connect", f"127.0.0.1:{port}",
+         *(["-servername", name] if name else ["-noservername"]), *arguments],
+        input=stdin, capture_output=True, timeout=TIMEOUT_S, check=False)
+    text = (done.stdout + done.stderr).decode("latin-1")
+    assert (done.returncode != 0) == has_failed, text
+    return text
+
+
+def certificates_of(text):
+    """Those that s_client -showcerts prints, in PEM."""
+    return re.findall("-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----\n", text)
+
+
+# ---- manifests ----
+
+ANNOTATIONS = "nginx.ingress.kubernetes.io/"
+
+
+def site(name, *hosts, secret=None, service="app:80", path="/", annotations=None, created=None,
+         **options):
+    """An Ingress of hosts over TLS. secret: of an entry of spec.tls that lists them all; several
+    of them: an entry for each; None: one that names none. annotations: without their prefix, '_' for
+    '-'."""
+    names = secret if isinstance(secret, (list, tuple)) else [secret]
+    entries = [{"hosts": list(hosts), **({"secretName": each} if each else {})} for each in names]
+    return ingress(name, *[rule(host, (path, "Prefix", service)) for host in hosts], tls=entries,
+                   created=created, annotations={ANNOTATIONS + key.replace("_", "-"): value for
+                                                 key, value in (annotations or {}).items()},
+                   **options)
