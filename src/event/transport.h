@@ -42,7 +42,9 @@ struct transport_ops {
     uint64_t (*taken)(struct transport *t);
     /* After a failure: REASON_none, or that the handshake failed and what was wrong with it, in
      * words (a static text); then the peer has processed nothing of what was sent, even when it
-     * told so behind the handshake. NULL: there is none that could fail. */
+     * told so behind the handshake. NULL: there is none that could fail. REASON_plain_http: the
+     * client has sent a request without TLS; from then on bytes go both ways as they are, beginning
+     * somewhere in that request. */
     enum reason (*why)(const struct transport *t, const char **ret_text);
     /* No more bytes from us; reading goes on. */
     void (*finish)(struct transport *t);

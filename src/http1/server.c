@@ -537,6 +537,26 @@ static bool conn_bequeath(struct conn *c, struct str bytes)
     return true;
 }
 
+/* The handshake has failed because the client knows of none. */
+static bool conn_is_plain(const struct conn *c)
+{
+    const struct transport *t = &c->channel.transport;
+    const char *text;
+    return c->wait == WAIT_HANDSHAKE && t->ops->why != NULL &&
+           t->ops->why(t, &text) == REASON_plain_http;
+}
+
+/* Between requests, or with half a head, nobody waits for an answer. */
+static bool head_lost(struct conn *c)
+{
+    if (!conn_is_plain(c)) {
+        conn_kill(c, false);
+        return false;
+    }
+    conn_reject_head(c, REASON_plain_http, STR_EMPTY);
+    return true;
+}
+
 /* A step returns true when there may be more to do at once. */
 static bool step_head(struct conn *c)
 {
@@ -558,9 +578,8 @@ static bool step_head(struct conn *c)
         conn_reject_head(c, reason_of_excess(channel_kept(&c->channel)), channel_kept(&c->channel));
         return true;
     }
-    if (e != E_OK) { /* between requests, or with half a head, nobody waits for an answer */
-        conn_kill(c, false);
-        return false;
+    if (e != E_OK) {
+        return head_lost(c);
     }
     bool is_heirs = conn_is_heirs(c, bytes);
     if (is_heirs && conn_bequeath(c, bytes)) {

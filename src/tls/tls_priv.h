@@ -61,6 +61,8 @@ struct tls_conn { /* first in the side's own struct, which is freed with it */
     bool send_wants_read;
     bool wants_finish; /* close_notify did not fit */
     bool has_more;     /* to be sent right after this record */
+    bool has_met;      /* the peer has said something */
+    bool is_plain;     /* which was HTTP without TLS */
     enum err fault;    /* that ended it; E_OK: none */
     struct tls_trouble trouble;
 };

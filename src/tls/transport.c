@@ -7,7 +7,8 @@
  * stays in OpenSSL, and the owner comes again with the same bytes.
  *
  * Invariants: between two receive() the shared buffer holds nothing of this connection; after a
- * failure nothing is written any more, not even an alert. */
+ * failure nothing is written any more, not even an alert; but a client that speaks HTTP without TLS
+ * may be answered so. */
 #include "tls/transport.h"
 
 #include <errno.h>
@@ -59,6 +60,14 @@ static ssize_t socket_receive(struct tls_conn *c)
     return n;
 }
 
+/* No record of TLS begins with a letter, and every request does: browsers are often sent to the
+ * wrong port, and their users should be told. */
+static void meet(struct tls_conn *c)
+{
+    c->is_plain = !c->has_met && !c->side->speaks_first && c->in.p[0] >= 'A' && c->in.p[0] <= 'Z';
+    c->has_met = true;
+}
+
 static int bio_read(BIO *bio, char *p, int room)
 {
     struct tls_conn *c = BIO_get_data(bio);
@@ -74,6 +83,10 @@ static int bio_read(BIO *bio, char *p, int room)
         }
         if (n <= 0) {
             return (int)n;
+        }
+        meet(c);
+        if (c->is_plain) {
+            return -1;
         }
     }
     struct str piece = str_first(c->in, (size_t)room);
@@ -147,7 +160,7 @@ static enum err conn_fault(struct tls_conn *c, int ret, bool is_send)
         c->transport->is_at_end = true;
         return c->is_shaken ? E_CLOSED : conn_break(c, E_PROTO);
     case SSL_ERROR_SYSCALL: /* the socket's, or an end without close_notify */
-        (void)conn_break(c, c->news_n > TLS_NEWS_MAX ? E_PROTO : E_SYS);
+        (void)conn_break(c, c->is_plain || c->news_n > TLS_NEWS_MAX ? E_PROTO : E_SYS);
         errno = saved;
         return is_send && (saved == EPIPE || saved == ECONNRESET) ? E_CLOSED : c->fault;
     default:
@@ -299,6 +312,9 @@ static enum err tls_receive(struct transport *t, void *p, size_t room, size_t *r
 {
     struct tls_conn *c = conn_of(t);
     size_t n;
+    if (c->is_plain) {
+        return transport_plain_ops.receive(t, p, room, ret_n);
+    }
     if (c->fault != E_OK) {
         errno = ECONNRESET; /* told before, or together with the last bytes */
         return c->fault;
@@ -354,6 +370,9 @@ static enum err tls_send(struct transport *t, struct iovec *parts, int part_n, s
     struct tls_conn *c = conn_of(t);
     size_t sent = 0, total = 0, n;
     enum err e = E_OK;
+    if (c->is_plain) {
+        return transport_plain_ops.send(t, parts, part_n, ret_n);
+    }
     if (c->fault != E_OK) {
         return E_CLOSED;
     }

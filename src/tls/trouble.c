@@ -128,6 +128,10 @@ struct tls_trouble tls_trouble_find(const struct tls_conn *c, unsigned long code
     int reason = ERR_GET_REASON(code);
     bool has_failed = !c->is_shaken || (!c->has_received && FIND(refusals, reason) != NULL);
     struct tls_trouble trouble = {REASON_none, fault_text(c, reason)};
+    if (c->is_plain) {
+        trouble.reason = REASON_plain_http;
+        return trouble;
+    }
     if (!c->side->speaks_first || !has_failed) {
         return trouble;
     }

@@ -601,7 +601,7 @@ static void close_says_whether_it_was_clean(void **state)
 static void garbage(void **state)
 {
     struct world *w = *state;
-    static const char *const texts[] = {"GET / HTTP/1.1\r\nhost: a\r\n\r\n",
+    static const char *const texts[] = {"get / HTTP/1.1\r\nhost: a\r\n\r\n",
                                         "\x16\x03\x01\x00\x05\xff\xff\xff\xff\xff",
                                         "\x17\x03\x03\x00\x01x"};
     char p[8];
@@ -616,6 +616,30 @@ static void garbage(void **state)
         assert_int_equal(ERR_peek_error(), 0); /* nothing is left for others to find */
         disconnect(w);
     }
+}
+
+/* From the first byte on, which is all that has come; the answer goes out as it is. */
+static void plain_http(void **state)
+{
+    struct world *w = *state;
+    char p[64];
+    const char *text = NULL;
+    size_t n;
+    connect_raw(w, 0);
+    assert_int_equal(w->transport.ops->why(&w->transport, &text), REASON_none);
+    assert_int_equal(write(w->fd, "G", 1), 1);
+    assert_int_equal(receive_soon(w, p, sizeof(p), &n), E_PROTO);
+    assert_int_equal(w->transport.ops->why(&w->transport, &text), REASON_plain_http);
+    assert_false(w->transport.is_open);
+    assert_int_equal(write(w->fd, "ET /", 4), 4);
+    w->is_readable = true;
+    assert_int_equal(receive(w, p, sizeof(p), &n), E_OK);
+    assert_int_equal(n, 4);
+    assert_int_equal(send_all(w, "HTTP", 4, &n), E_OK);
+    w->transport.ops->finish(&w->transport);
+    assert_int_equal(read(w->fd, p, sizeof(p)), 4);
+    assert_memory_equal(p, "HTTP", 4);
+    assert_int_equal(read(w->fd, p, sizeof(p)), 0);
 }
 
 static void broken_record(void **state)
@@ -837,6 +861,7 @@ int main(void)
         TEST(our_end_without_room),
         TEST(close_says_whether_it_was_clean),
         TEST(garbage),
+        TEST(plain_http),
         TEST(broken_record),
         TEST(old_versions),
         TEST(no_renegotiation),
