@@ -83,6 +83,7 @@ void forward_origin_find(const struct http_request *r, const struct snap_global 
     (void)http_field_get(r->fields, r->field_n, FIELD_x_forwarded_for, &ret->forwarded_for);
     if (global != NULL && global->settings.use_forwarded_headers != 0 &&
         http_trusts(global, &r->peer->ip)) {
+        ret->is_believed = true;
         believe(r, global, ret);
     }
 }
@@ -133,8 +134,7 @@ static bool is_disguised(const struct field *f)
            id == FIELD_content_length;
 }
 
-/* What endpoints are told of a client's certificate is ours alone to say. */
-static bool is_client_claim(const struct field *f)
+static bool is_of_certificate(const struct field *f)
 {
     static const char ours[] = "ssl-client-";
     for (size_t i = 0; i < sizeof(ours) - 1; i++) {
@@ -144,6 +144,13 @@ static bool is_client_claim(const struct field *f)
         }
     }
     return true;
+}
+
+/* What endpoints are told of a client's certificate is ours alone to say; only where the host asks
+ * for none, a trusted proxy may have asked. */
+static bool is_client_claim(const struct forward_origin *origin, const struct field *f)
+{
+    return (origin->certificate != NULL || !origin->is_believed) && is_of_certificate(f);
 }
 
 static void add(struct field *out, uint32_t *n, enum field_name id, struct str name,
@@ -228,8 +235,7 @@ uint32_t forward_request_fields(const struct http_request *r, const struct forwa
     for (uint32_t i = 0; i < r->field_n; i++) {
         const struct field *f = &r->fields[i];
         if (replaced[f->id] || http_field_is_hop_by_hop(f->id) || is_disguised(f) ||
-            (is_naming && is_named(r->fields, r->field_n, f)) ||
-            (origin->certificate != NULL && is_client_claim(f))) {
+            (is_naming && is_named(r->fields, r->field_n, f)) || is_client_claim(origin, f)) {
             continue;
         }
         if (f->id == FIELD_host) {
@@ -286,7 +292,7 @@ struct http_trailers forward_trailers(const struct http_trailers *in, struct fie
     uint32_t n = 0;
     for (uint32_t i = 0; i < in->n; i++) {
         const struct field *f = &in->fields[i];
-        if (f->id == FIELD_OTHER && !is_disguised(f) && !is_client_claim(f)) {
+        if (f->id == FIELD_OTHER && !is_disguised(f) && !is_of_certificate(f)) {
             out[n++] = *f;
         }
     }

@@ -15,6 +15,7 @@ struct forward_origin {
     struct str forwarded_for;                   /* as it came; empty = did not */
     const struct transport_client *certificate; /* that the client has shown, where the host asks
                                                    for one; NULL: it does not */
+    bool is_believed; /* the peer is a trusted proxy, and what it says of clients counts */
 };
 
 /* global: the present configuration, or NULL: nobody is believed. */
