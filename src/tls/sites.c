@@ -4,6 +4,7 @@
 
 #include <openssl/err.h>
 
+#include "base/hash.h"
 #include "base/mem.h"
 #include "base/rd.h"
 #include "tls/served_priv.h"
@@ -76,20 +77,22 @@ static bool has_certificate(const struct tls_sites *s, SSL *ssl, const struct sn
 
 /* ---- clients ---- */
 
-/* A session must not open the door of another policy, nor stand for a certificate that today's
- * authorities do not vouch for any more: stamp is of their content. */
-static void session_bind(SSL *ssl, uint64_t policy, uint64_t stamp)
+/* A session must not open the door of another policy, nor be resumed under another name (RFC 6066
+ * section 3), nor stand for a certificate that today's authorities do not vouch for any more: stamp
+ * is of their content. The same in each worker and replica. */
+static void session_bind(SSL *ssl, struct str name, uint64_t policy, uint64_t stamp)
 {
-    const uint64_t parts[] = {policy, stamp};
+    const uint64_t parts[] = {hash_str(name), policy, stamp};
     unsigned char context[sizeof(parts) + 1] = {'L'};
     mem_copy(context + 1, parts, sizeof(parts));
     (void)SSL_set_session_id_context(ssl, context, sizeof(context)); /* short enough */
 }
 
-static bool client_set(const struct tls_sites *s, SSL *ssl, const struct snap_tls_host *host)
+static bool client_set(const struct tls_sites *s, SSL *ssl, struct str name,
+                       const struct snap_tls_host *host)
 {
     if (host == NULL || host->verify == SNAP_VERIFY_OFF) {
-        session_bind(ssl, host == NULL ? 0 : host->policy, 0);
+        session_bind(ssl, name, host == NULL ? 0 : host->policy, 0);
         return true;
     }
     const struct served_authority *a = served_authority_get(
@@ -99,7 +102,7 @@ static bool client_set(const struct tls_sites *s, SSL *ssl, const struct snap_tl
         sk_X509_NAME_pop_free(names, X509_NAME_free);
         return false; /* nobody could be told from anybody else */
     }
-    session_bind(ssl, host->policy, a->stamp);
+    session_bind(ssl, name, host->policy, a->stamp);
     SSL_set_client_CA_list(ssl, names); /* takes them */
     SSL_set_verify(ssl, SSL_VERIFY_PEER, client_on_verify);
     SSL_set_verify_depth(ssl, host->depth);
@@ -139,7 +142,7 @@ int sites_on_hello(SSL *ssl, int *ret_alert, void *arg)
     if (!site_conn_name(c, name, host)) {
         return refuse(SSL_AD_INTERNAL_ERROR, ret_alert);
     }
-    if (!client_set(s, ssl, host)) {
+    if (!client_set(s, ssl, name, host)) {
         return refuse(SSL_AD_ACCESS_DENIED, ret_alert);
     }
     if (!has_certificate(s, ssl, host)) {
