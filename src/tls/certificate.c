@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include <openssl/decoder.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
@@ -103,6 +104,32 @@ static bool has_key(struct str pem)
     return memmem(pem.p, pem.n, word, sizeof(word) - 1) != NULL;
 }
 
+/* A key of the certificate's kind, as nearly all are: NULL when it is none. OpenSSL otherwise makes
+ * ready for each format of each kind, which takes several times as long. */
+static EVP_PKEY *key_read_expected(BIO *bio, const X509 *leaf, bool *was_asked)
+{
+    EVP_PKEY *key = NULL, *known = X509_get0_pubkey(leaf);
+    OSSL_DECODER_CTX *decoder =
+        known == NULL
+            ? NULL
+            : OSSL_DECODER_CTX_new_for_pkey(&key, "PEM", NULL, EVP_PKEY_get0_type_name(known),
+                                            EVP_PKEY_KEYPAIR, NULL, NULL);
+    if (decoder == NULL ||
+        OSSL_DECODER_CTX_set_pem_password_cb(decoder, tls_no_passphrase, was_asked) != 1 ||
+        OSSL_DECODER_from_bio(decoder, bio) != 1) {
+        (void)tls_errors_take(E_OK); /* the second look says what is wrong */
+        (void)BIO_reset(bio);        /* of memory: it cannot fail */
+    }
+    OSSL_DECODER_CTX_free(decoder);
+    return key;
+}
+
+static EVP_PKEY *key_read(BIO *bio, const X509 *leaf, bool *was_asked)
+{
+    EVP_PKEY *key = key_read_expected(bio, leaf, was_asked);
+    return key != NULL ? key : PEM_read_bio_PrivateKey(bio, NULL, tls_no_passphrase, was_asked);
+}
+
 static enum err key_parse(struct str pem, struct tls_certificate *c, enum tls_fault *ret_fault)
 {
     bool was_asked = false;
@@ -113,7 +140,7 @@ static enum err key_parse(struct str pem, struct tls_certificate *c, enum tls_fa
     if (bio == NULL) {
         return tls_errors_take(E_NOMEM);
     }
-    c->key = PEM_read_bio_PrivateKey(bio, NULL, tls_no_passphrase, &was_asked);
+    c->key = key_read(bio, c->leaf, &was_asked);
     (void)BIO_free(bio);
     if (c->key == NULL) {
         return fail(ret_fault, was_asked      ? TLS_FAULT_ENCRYPTED_KEY

@@ -29,6 +29,11 @@ def old_encrypted(key):
                              serialization.BestAvailableEncryption(b"secret")).decode()
 
 
+def public(key):
+    return key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
+
+
 def weak(made):
     return ROOT.issue("*.a.test", key=made)
 
@@ -69,6 +74,7 @@ FAULTS = {
                    "has a certificate that cannot be read"),
     "empty key": (NEW.chain, "", "has no private key"),
     "certificate for key": (NEW.chain, NEW.chain, "has no private key"),
+    "public key for key": (NEW.chain, public(NEW.x509_key), "has no private key"),
     "cut key": (NEW.chain, cut(ROOT.issue("*.a.test", kind=pki.RSA).key),
                 "has a private key that cannot be read"),
     "encrypted key": (NEW.chain, encrypted(NEW.x509_key), "has an encrypted private key"),
