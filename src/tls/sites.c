@@ -64,6 +64,14 @@ static uint32_t certificates_set(const struct tls_sites *s, SSL *ssl,
     return set_n;
 }
 
+/* What has just been loaded. */
+static void tell_figures(const struct tls_sites *s)
+{
+    struct tls_served_figures f = tls_served_figures(s->served);
+    stats_set(&s->stats->tls_certificates, f.n);
+    stats_set(&s->stats->limit_tls_certificates, f.dropped);
+}
+
 /* Those of the host, else those of names that nobody has one for. */
 static bool has_certificate(const struct tls_sites *s, SSL *ssl, const struct snap_tls_host *host)
 {
@@ -145,7 +153,9 @@ int sites_on_hello(SSL *ssl, int *ret_alert, void *arg)
     if (!client_set(s, ssl, name, host)) {
         return refuse(SSL_AD_ACCESS_DENIED, ret_alert);
     }
-    if (!has_certificate(s, ssl, host)) {
+    bool is_served = has_certificate(s, ssl, host);
+    tell_figures(s);
+    if (!is_served) {
         stats_add(&s->stats->tls_no_certificate, 1);
         return refuse(SSL_AD_UNRECOGNIZED_NAME, ret_alert);
     }
