@@ -113,11 +113,12 @@ def test_memory_does_not_grow_with_rotations(stage):
     """What connections do not use any more is freed."""
     lintel = start_for_rotation(stage, access_log="off")
     processes = [lintel.controller(), *lintel.workers(), lintel.supervisor]
-    rotate(lintel, 40)
+    rotate(lintel, 40) # warm
     before = [memory_of(pid) for pid in processes]
     rotate(lintel, 200)
     grown = [memory_of(pid) - n for pid, n in zip(processes, before)]
-    assert max(grown) < 1 << 20, grown
+    if not IS_SANITIZED: # a sanitizer's memory is not ours
+        assert max(grown) < 1 << 20, grown
 
 
 # ---- WebSockets ----
