@@ -235,6 +235,22 @@ def test_half_open_handshakes_end(stage, part):
     assert is_served(lintel)
 
 
+def test_a_flood_of_handshakes_holds_nobody_up(stage):
+    """Handshakes take turns with requests: those that stand do not wait for hundreds of signatures,
+    which would take ten times as long as this allows."""
+    lintel = serve(stage, "--client-header-timeout=2s")
+    first, times = hello(), []
+    with TlsClient(lintel.https_port, "a.test", trusts=[ROOT]) as client:
+        for _ in range(5):
+            with Crowd(lintel.https_port, 300) as crowd:
+                crowd.send(first) # to each: they stand in a queue
+                began = time.monotonic()
+                assert client.request(host="a.test").status == 200
+                times.append(time.monotonic() - began)
+    assert min(times) < 0.1, times
+    eventually(lambda: lintel.counter("lintel_connections", state="active") == 0)
+
+
 # ---- no TLS ----
 
 def test_plain_requests_are_told(lintel):
