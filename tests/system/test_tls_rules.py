@@ -1,5 +1,6 @@
 """What handshakes and records have to be like: versions, ciphers, pieces, what is refused in the
 middle of a connection, who may keep others waiting, and what a client learns who speaks no TLS."""
+import re
 import socket
 import ssl
 import time
@@ -92,6 +93,28 @@ def test_ciphers_are_a_choice(stage):
     assert agreed_cipher(lintel, "ALL") == "ECDHE-RSA-AES256-GCM-SHA384"
     assert agreed_cipher(lintel, "ECDHE-RSA-AES128-GCM-SHA256") is None
     assert agreed_cipher(lintel, "TLS_AES_128_GCM_SHA256", is_new=True) # no matter to TLS 1.3
+
+
+def agreed_group(lintel, offered):
+    """As openssl calls it; None: there is none in common."""
+    said = s_client(lintel.https_port, "a.test", "-tls1_3", "-groups", offered, may_fail=True)
+    names = re.findall("Server Temp Key: (?:ECDH, )?([^,]+)", said)
+    assert names or "handshake failure" in said
+    return names[0] if names else None
+
+
+@pytest.mark.parametrize("offered, agreed", [
+    ("X25519", "X25519"), ("P-256", "prime256v1"), ("P-384", "secp384r1"),
+    ("P-521:P-384", "secp384r1"), ("X448:P-256", "prime256v1"), ("P-521", None), ("ffdhe2048", None)])
+def test_groups(lintel, offered, agreed):
+    """Where the client has guessed wrong it is asked again: RFC 8446 section 4.1.4."""
+    assert agreed_group(lintel, offered) == agreed
+
+
+def test_groups_are_a_choice(stage):
+    lintel = serve(stage, "--ssl-ecdh-curve", "P-384")
+    assert agreed_group(lintel, "X25519:P-384") == "secp384r1"
+    assert agreed_group(lintel, "X25519") is None
 
 
 # ---- pieces ----
