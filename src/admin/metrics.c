@@ -317,4 +317,5 @@ void metrics_emit(struct buf *out, const struct metrics_input *in)
     emit_diagnostics(out, in);
     metrics_totals_emit(out, in->stats);
     metrics_nginx_emit(out, in);
+    metrics_certificates_emit(out, in);
 }

@@ -28,6 +28,15 @@ struct metrics_api { /* resource_n 0: objects come from elsewhere */
     uint64_t polled_n;
 };
 
+/* In service for a host. Borrowed as long as nothing is compiled. */
+struct metrics_certificate {
+    struct str namespace_name, secret, host; /* host is empty: names that nobody has one for */
+    struct str serial, issuer_organization, issuer_common_name, issuer_serial;
+    const char *key_algorithm;
+    int64_t not_after;
+};
+typedef void metrics_certificate_fn(void *arg, const struct metrics_certificate *c);
+
 /* What the controller knows besides the stats area. */
 struct metrics_input {
     const struct stats_area *stats;
@@ -35,6 +44,9 @@ struct metrics_input {
     /* Calls fn for each present diagnostic. Errors: E_NOMEM. NULL: unknown. */
     enum err (*each_diag)(void *arg, diag_fn *fn, void *fn_arg);
     void *each_diag_arg;
+    /* Calls fn for each certificate in service. NULL: unknown. */
+    void (*each_certificate)(void *arg, metrics_certificate_fn *fn, void *fn_arg);
+    void *each_certificate_arg;
     uint64_t objects[OBJECT_KINDS_N];
     uint64_t diagnostics[DIAG_REASONS_N][2]; /* [reason][severity - 1]: present at this moment */
     uint64_t diagnostics_total;              /* seen since the start */
@@ -49,8 +61,8 @@ struct metrics_input {
 };
 
 /* Adds all metrics but those of the routes (metrics_series.h): their number does not grow with the
- * configuration, but for METRICS_ORPHANS_MAX. CPU and memory come from /proc: context: may read
- * small files of /proc. */
+ * configuration, but for METRICS_ORPHANS_MAX and METRICS_CERTIFICATES_MAX. CPU and memory come from
+ * /proc: context: may read small files of /proc. */
 void metrics_emit(struct buf *out, const struct metrics_input *in);
 
 /* One sample line; labels is "a=\"b\"" or empty. For values that are no whole numbers, seconds. */

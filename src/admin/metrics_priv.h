@@ -12,6 +12,8 @@ void metrics_seconds(struct buf *out, usec_t value);
 void metrics_constant_labels(struct wr *w, const struct metrics_identity *identity);
 /* Where the objects come from, and how old they are: metrics_api.c. */
 void metrics_api_emit(struct buf *out, const struct metrics_input *in);
+/* Which certificates end when: metrics_certificates.c. */
+void metrics_certificates_emit(struct buf *out, const struct metrics_input *in);
 /* ingress-nginx's metrics that are not about routes: metrics_nginx.c. */
 void metrics_nginx_emit(struct buf *out, const struct metrics_input *in);
 

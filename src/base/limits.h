@@ -103,13 +103,14 @@ enum limit {
     SEGMENTS_LIVE_MAX = 256, /* the controller keeps far fewer: about 2 log2 of the state's bytes */
 
     /* metrics */
-    SERIES_MAX = 4096,             /* of each worker: route, method, status and reason */
-    STATS_ENDPOINTS_MAX = 4096,    /* of each worker: those shown one by one */
-    METRICS_SCRAPES_MAX = 8,       /* at a time; one more is refused with 503 */
-    METRICS_ORPHANS_MAX = 1024,    /* Ingresses shown without Service or endpoint */
-    METRICS_PIECE_BYTES = 1 << 16, /* made in one tick of the controller */
-    TOP_ROUTES_MAX = 500,          /* of /debug/top: those used last */
-    TOP_ENDPOINTS_MAX = 500,       /* of /debug/top: those that are ill, then those used most */
+    SERIES_MAX = 4096,               /* of each worker: route, method, status and reason */
+    STATS_ENDPOINTS_MAX = 4096,      /* of each worker: those shown one by one */
+    METRICS_SCRAPES_MAX = 8,         /* at a time; one more is refused with 503 */
+    METRICS_ORPHANS_MAX = 1024,      /* Ingresses shown without Service or endpoint */
+    METRICS_CERTIFICATES_MAX = 4096, /* hosts whose certificate is shown, those that end first */
+    METRICS_PIECE_BYTES = 1 << 16,   /* made in one tick of the controller */
+    TOP_ROUTES_MAX = 500,            /* of /debug/top: those used last */
+    TOP_ENDPOINTS_MAX = 500,         /* of /debug/top: those that are ill, then those used most */
 
     /* Kubernetes API client */
     KUBE_CALLS_MAX = 32 * 1024,          /* under way or waiting, watches included */

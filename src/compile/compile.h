@@ -109,11 +109,15 @@ void compile_secret_missing(struct compile *c, struct str namespace_name, struct
  * changed are looked at by the next run. O(Secrets in use). */
 void compile_set_time(struct compile *c, int64_t now_s);
 
-/* Each certificate in service, for metrics. host: one that it is served for, as an Ingress names
- * it. */
+/* Each certificate in service, for metrics, once for each host that it is served for. Not the one
+ * of our own making. */
 struct compile_certificate {
-    struct str namespace_name, secret, host;
+    struct str namespace_name, secret;
+    struct str host; /* lower case; empty: names that nobody has a certificate for */
     int64_t not_after;
+    struct str serial;                                                 /* decimal */
+    struct str issuer_organization, issuer_common_name, issuer_serial; /* may be empty */
+    const char *key_algorithm;                                         /* as tls_key_kind_name() */
 };
 typedef void compile_certificate_fn(void *arg, const struct compile_certificate *c);
 void compile_each_certificate(const struct compile *c, compile_certificate_fn *fn, void *arg);

@@ -98,12 +98,19 @@ struct ingress_node { /* key: namespace, name */
 
 enum secret_role { SECRET_CERTIFICATE, SECRET_AUTHORITY, SECRET_TICKETS, SECRET_ROLES_N };
 
+enum {
+    CERTIFICATE_NAMES, /* a NUL behind each */
+    CERTIFICATE_SERIAL,
+    CERTIFICATE_ISSUER_FIRST, /* of its issuer: organization, common name, serial number */
+    CERTIFICATE_TEXTS_N = CERTIFICATE_ISSUER_FIRST + 3
+};
+
 /* What is in service of a Secret as a certificate. */
 struct certificate {
     char key_name[TLS_KEY_NAME_BYTES];
     enum tls_key_kind kind;
     int64_t not_before, not_after;
-    struct str names; /* a NUL behind each; in this block */
+    struct str texts[CERTIFICATE_TEXTS_N]; /* in this block */
     char text[];
 };
 
@@ -138,6 +145,10 @@ enum { SECRET_BY_ANNOTATION = UINT32_MAX };
 struct tls_node { /* key: pattern; "": names that nobody else has */
     struct node node;
     struct list links; /* tls_link.in_tls */
+    /* Whose certificates it was compiled with last; none once an Ingress that may have brought one
+     * is detached, so that each is in use. */
+    const struct secret_node *chosen[SNAP_TLS_CERTIFICATES_MAX];
+    uint32_t chosen_n;
 };
 
 /* An Ingress says something about handshakes for a name. */

@@ -166,38 +166,59 @@ enum err keys_drop(struct compile *c)
 
 /* ---- certificates ---- */
 
-static void count_name(void *arg, struct str name)
+static void add_name(void *arg, struct str name)
 {
-    *(size_t *)arg += name.n + 1;
+    buf_add_str(arg, name);
+    buf_add_char(arg, '\0');
 }
 
-static void copy_name(void *arg, struct str name)
+/* All texts one after the other; ends: where each of them ends. */
+static void certificate_texts(const struct tls_certificate *from, struct buf *out,
+                              size_t ends[CERTIFICATE_TEXTS_N])
 {
-    struct wr *w = arg;
-    wr_str(w, name);
-    wr_char(w, '\0');
+    static const enum tls_name_part parts[] = {TLS_NAME_ORGANIZATION, TLS_NAME_COMMON,
+                                               TLS_NAME_SERIAL};
+    tls_certificate_each_name(from, add_name, out);
+    ends[CERTIFICATE_NAMES] = out->n;
+    tls_certificate_emit_serial(from, out);
+    ends[CERTIFICATE_SERIAL] = out->n;
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        tls_certificate_emit_issuer_part(from, parts[i], out);
+        ends[CERTIFICATE_ISSUER_FIRST + i] = out->n;
+    }
 }
 
-static struct certificate *certificate_new(const struct tls_certificate *from)
+static struct certificate *certificate_of(const struct tls_certificate *from, struct str text,
+                                          const size_t ends[CERTIFICATE_TEXTS_N])
 {
-    size_t n = 0;
-    tls_certificate_each_name(from, count_name, &n);
-    struct certificate *certificate = mem_calloc(1, sizeof(*certificate) + n);
+    struct certificate *certificate = mem_calloc(1, sizeof(*certificate) + text.n);
     if (certificate == NULL) {
         return NULL;
     }
-    struct wr w = wr_make(certificate->text, n);
-    tls_certificate_each_name(from, copy_name, &w);
-    certificate->names = str_make(certificate->text, n);
+    mem_copy(certificate->text, text.p, text.n);
+    for (size_t i = 0, at = 0; i < CERTIFICATE_TEXTS_N; at = ends[i++]) {
+        certificate->texts[i] = str_make(certificate->text + at, ends[i] - at);
+    }
     certificate->kind = tls_certificate_key_kind(from);
     certificate->not_before = tls_certificate_not_before(from);
     certificate->not_after = tls_certificate_not_after(from);
     return certificate;
 }
 
+static struct certificate *certificate_new(const struct tls_certificate *from)
+{
+    size_t ends[CERTIFICATE_TEXTS_N];
+    struct buf text;
+    buf_init(&text, SNAPSHOT_SHARD_BYTES_MAX);
+    certificate_texts(from, &text, ends);
+    struct certificate *certificate = text.bad ? NULL : certificate_of(from, buf_str(&text), ends);
+    buf_fini(&text);
+    return certificate;
+}
+
 bool certificate_covers(const struct certificate *certificate, struct str host)
 {
-    struct str name, rest = certificate->names;
+    struct str name, rest = certificate->texts[CERTIFICATE_NAMES];
     while (rest.n > 0) {
         (void)str_cut(rest, '\0', &name, &rest); /* there is one behind each */
         if (host_is_covered(host, name)) {
@@ -238,7 +259,7 @@ static enum err certificate_write_lists(struct buf *b, const struct certificate 
                                         const struct tls_certificate *from)
 {
     struct strs list = {.shard = b};
-    struct str name, rest = certificate->names;
+    struct str name, rest = certificate->texts[CERTIFICATE_NAMES];
     enum err e = tls_certificate_each_der(from, strs_add, &list);
     struct snap_array chain = strs_end(&list);
     while (e == E_OK && rest.n > 0) {

@@ -309,6 +309,8 @@ static enum err tls_output(struct compile *c, struct tls_node *tls, struct diag_
     choose(c, tls, &choice, batch);
     bool has_auth = auth_find(c, batch, &auth) != NULL;
     TRY(batch->err);
+    mem_copy(tls->chosen, choice.secrets, sizeof(tls->chosen));
+    tls->chosen_n = choice.n;
     if (choice.n == 0 && !choice.has_own && !has_auth) {
         host_key(c, pattern);
         return product_delete(c, &tls->node.product, SNAP_TLS_HOST);
@@ -338,4 +340,39 @@ enum err tls_host_compile(struct compile *c, struct tls_node *tls)
         node_free(&c->tls, &tls->node);
     }
     return E_OK;
+}
+
+/* ---- questions ---- */
+
+static void certificate_tell(const struct tls_node *tls, const struct secret_node *secret,
+                             compile_certificate_fn *fn, void *arg)
+{
+    const struct certificate *certificate = secret->certificate;
+    if (certificate == NULL) {
+        return; /* the next run says what is served then */
+    }
+    const struct str *issuer = &certificate->texts[CERTIFICATE_ISSUER_FIRST];
+    const struct compile_certificate told = {
+        .namespace_name = secret->node.key.part[0],
+        .secret = secret->node.key.part[1],
+        .host = tls->node.key.part[0],
+        .not_after = certificate->not_after,
+        .serial = certificate->texts[CERTIFICATE_SERIAL],
+        .issuer_organization = issuer[0],
+        .issuer_common_name = issuer[1],
+        .issuer_serial = issuer[2],
+        .key_algorithm = tls_key_kind_name(certificate->kind),
+    };
+    fn(arg, &told);
+}
+
+void compile_each_certificate(const struct compile *c, compile_certificate_fn *fn, void *arg)
+{
+    map_each(slot, &c->tls)
+    {
+        const struct tls_node *tls = slot->value;
+        for (uint32_t i = 0; i < tls->chosen_n; i++) {
+            certificate_tell(tls, tls->chosen[i], fn, arg);
+        }
+    }
 }

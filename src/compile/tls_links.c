@@ -135,6 +135,7 @@ void ingress_tls_detach(struct compile *c, struct ingress_node *n)
     }
     for (uint32_t i = 0; i < n->name_n; i++) {
         list_del(&n->names[i].in_tls);
+        n->names[i].tls->chosen_n = 0;
         node_mark(&c->dirty_tls, &n->names[i].tls->node);
     }
     mem_free(n->secrets);

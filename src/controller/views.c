@@ -48,6 +48,34 @@ static void view_api(const struct pipeline *p, struct metrics_api *ret)
     ret->polled_n = api_polled_n(p->api);
 }
 
+struct certificate_call {
+    metrics_certificate_fn *fn;
+    void *arg;
+};
+
+static void on_certificate(void *arg, const struct compile_certificate *c)
+{
+    const struct certificate_call *call = arg;
+    const struct metrics_certificate shown = {
+        .namespace_name = c->namespace_name,
+        .secret = c->secret,
+        .host = c->host,
+        .serial = c->serial,
+        .issuer_organization = c->issuer_organization,
+        .issuer_common_name = c->issuer_common_name,
+        .issuer_serial = c->issuer_serial,
+        .key_algorithm = c->key_algorithm,
+        .not_after = c->not_after,
+    };
+    call->fn(call->arg, &shown);
+}
+
+static void each_certificate(void *compile, metrics_certificate_fn *fn, void *fn_arg)
+{
+    struct certificate_call call = {fn, fn_arg};
+    compile_each_certificate(compile, on_certificate, &call);
+}
+
 static void view_metrics(void *arg, struct metrics_input *in)
 {
     struct pipeline *p = arg;
@@ -57,6 +85,8 @@ static void view_metrics(void *arg, struct metrics_input *in)
     }
     store_each(p->store, OBJECT_RESOLUTION, count_resolution, in);
     (void)pipeline_each_diag(p, count_diag, in); /* out of memory: the numbers are too low */
+    in->each_certificate = each_certificate;
+    in->each_certificate_arg = p->compile;
     in->diagnostics_total = p->diagnostics.total;
     in->batches = p->runs;
     in->batch_cpu = p->run_cpu;

@@ -310,6 +310,7 @@ static void upstream_on_response(struct http_stream *s, const struct http_respon
     x->has_responded = true;
     if (r->is_tunnel && (e == E_OK || e == E_AGAIN)) { /* now bytes flow both ways */
         x->is_tunnel = true;
+        exchange_upgraded(x);
         x->is_request_ended = false;
         x->client->ops->pull(x->client);
     }

@@ -37,6 +37,7 @@ struct exchange {
     bool is_refused_plain;  /* the host is not served without TLS */
     bool is_passed_through; /* no request: a connection whose bytes go on as they are */
     bool is_tunnel;         /* that, or after a 101: each side ends its half by itself */
+    bool is_websocket;      /* that was opened */
     bool is_response_ended; /* a tunnel whose endpoint has ended its half */
     uint8_t tries;          /* that reached an endpoint, or may have */
     uint8_t refusals;       /* connections refused */
@@ -97,6 +98,8 @@ void exchange_filter_response(const struct exchange *x, struct http_response *re
 
 /* The id that goes upstream and into the log. */
 struct str exchange_id(const struct exchange *x);
+/* The endpoint has switched protocols: counts what it is. */
+void exchange_upgraded(struct exchange *x);
 /* Writes the exchange's line and counts it; before its streams are released. now: monotonic. */
 void exchange_record(struct exchange *x, usec_t now);
 /* The same for bytes that did not become a request: an on_rejected of struct http_handler. */

@@ -102,11 +102,32 @@ static void exchange_count(struct exchange *x, usec_t now)
     }
 }
 
+void exchange_upgraded(struct exchange *x)
+{
+    struct stats_page *stats = x->proxy->stats;
+    bool is_http2 = x->request.version == 20;
+    x->is_websocket = str_eq_nocase(x->request.upgrade, STR("websocket"));
+    if (x->is_websocket) {
+        stats_add(is_http2 ? &stats->websockets_http2 : &stats->websockets_http1, 1);
+        stats_add(is_http2 ? &stats->websockets_now_http2 : &stats->websockets_now_http1, 1);
+    }
+}
+
+static void websocket_end(const struct exchange *x)
+{
+    struct stats_page *stats = x->proxy->stats;
+    bool is_http2 = x->request.version == 20;
+    if (x->is_websocket) {
+        stats_sub(is_http2 ? &stats->websockets_now_http2 : &stats->websockets_now_http1, 1);
+    }
+}
+
 void exchange_record(struct exchange *x, usec_t now)
 {
     struct stats_page *stats = x->proxy->stats;
     exchange_log(x, now);
     exchange_count(x, now);
+    websocket_end(x);
     stats_add(&stats->requests, 1);
     stats_sub(&stats->requests_in_flight, 1);
     count_status(stats, x->status);

@@ -298,45 +298,6 @@ bool tls_certificate_covers(const struct tls_certificate *c, struct str host)
     return s.is_found;
 }
 
-/* ---- for people ---- */
-
-static void name_emit(const X509_NAME *name, struct buf *out)
-{
-    char *text;
-    BIO *bio = BIO_new(BIO_s_mem());
-    if (bio == NULL || X509_NAME_print_ex(bio, name, 0, XN_FLAG_RFC2253) < 0) {
-        out->bad = true;
-    } else {
-        long n = BIO_get_mem_data(bio, &text);
-        buf_add(out, text, n > 0 ? (size_t)n : 0);
-    }
-    (void)BIO_free(bio);
-    (void)tls_errors_take(E_OK); /* out says it */
-}
-
-void tls_certificate_emit_subject(const struct tls_certificate *c, struct buf *out)
-{
-    name_emit(X509_get_subject_name(c->leaf), out);
-}
-
-void tls_certificate_emit_issuer(const struct tls_certificate *c, struct buf *out)
-{
-    name_emit(X509_get_issuer_name(c->leaf), out);
-}
-
-void tls_certificate_emit_key_type(const struct tls_certificate *c, struct buf *out)
-{
-    char group[64];
-    const char *name = EVP_PKEY_get0_type_name(c->key);
-    buf_add_str(out, str_from_cstr(name));
-    if (EVP_PKEY_get_group_name(c->key, group, sizeof(group), NULL) == 1) {
-        buf_addf(out, " %s", group);
-    } else if (EVP_PKEY_is_a(c->key, "RSA")) {
-        buf_addf(out, " %d", EVP_PKEY_get_bits(c->key));
-    }
-    (void)tls_errors_take(E_OK); /* a key without a group is none */
-}
-
 /* ---- the whole ---- */
 
 static enum err parse(struct tls_certificate *c, struct str chain, struct str key,
@@ -359,6 +320,36 @@ enum err tls_certificate_parse(struct str chain, struct str key, enum tls_fault 
     buf_init(&c->names, NAMES_BYTES_MAX);
     ERR_clear_error(); /* somebody else's */
     enum err e = parse(c, chain, key, ret_fault);
+    if (e != E_OK) {
+        tls_certificate_free(c);
+        return e;
+    }
+    *ret = c;
+    return E_OK;
+}
+
+/* As parse(), of what can only be shown: its key is the public one. */
+static enum err read_shown(struct str der, struct tls_certificate *c)
+{
+    enum tls_fault ignored;
+    c->leaf = tls_der_certificate(der);
+    c->key = c->leaf == NULL ? NULL : X509_get_pubkey(c->leaf);
+    if (c->key == NULL) {
+        return tls_errors_take(E_PROTO);
+    }
+    TRY(times_read(c, &ignored));
+    return names_read(c);
+}
+
+enum err tls_certificate_read(struct str der, struct tls_certificate **ret)
+{
+    struct tls_certificate *c = mem_calloc(1, sizeof(*c));
+    if (c == NULL) {
+        return E_NOMEM;
+    }
+    buf_init(&c->names, NAMES_BYTES_MAX);
+    ERR_clear_error(); /* somebody else's */
+    enum err e = read_shown(der, c);
     if (e != E_OK) {
         tls_certificate_free(c);
         return e;

@@ -27,6 +27,9 @@ struct tls_certificate;
  * fault here: see tls_certificate_judge(). Errors: E_PROTO, E_NOMEM. */
 enum err tls_certificate_parse(struct str chain, struct str key, enum tls_fault *ret_fault,
                                struct tls_certificate **ret);
+/* One certificate in DER, without its private key: only to be shown and asked for names and times.
+ * Errors: E_PROTO, E_NOMEM. */
+enum err tls_certificate_read(struct str der, struct tls_certificate **ret);
 void tls_certificate_free(struct tls_certificate *c); /* c may be NULL */
 
 /* Seconds since 1970. */
@@ -66,6 +69,16 @@ void tls_certificate_emit_subject(const struct tls_certificate *c, struct buf *o
 void tls_certificate_emit_issuer(const struct tls_certificate *c, struct buf *out);
 /* Adds the kind of its key: "RSA 2048", "EC prime256v1", "ED25519". */
 void tls_certificate_emit_key_type(const struct tls_certificate *c, struct buf *out);
+
+/* Adds the serial number in decimal. */
+void tls_certificate_emit_serial(const struct tls_certificate *c, struct buf *out);
+/* Adds the first attribute of that kind in the issuer's name, in UTF-8; nothing when it has none.
+ */
+enum tls_name_part { TLS_NAME_ORGANIZATION, TLS_NAME_COMMON, TLS_NAME_SERIAL };
+void tls_certificate_emit_issuer_part(const struct tls_certificate *c, enum tls_name_part part,
+                                      struct buf *out);
+/* "RSA", "ECDSA", "Ed25519": as Go's crypto/x509 names algorithms. */
+const char *tls_key_kind_name(enum tls_key_kind kind);
 
 /* ---- making ---- */
 

@@ -1,6 +1,7 @@
 /* The server's side: turns, and what a handshake has agreed on. */
 #include "tls/server.h"
 
+#include <stddef.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -84,6 +85,73 @@ static void shaking_end(struct site_conn *c)
     list_del(&c->waiting);
 }
 
+/* ---- counting ---- */
+
+#define COUNTER_AT(field) offsetof(struct stats_page, field)
+
+static void count(const struct site_conn *c, size_t at)
+{
+    struct stats_page *stats = c->server->stats;
+    if (stats != NULL) {
+        stats_add((stats_value *)(void *)((char *)stats + at), 1);
+    }
+}
+
+static size_t alpn_counter(const struct site_conn *c)
+{
+    switch (tls_transport_alpn(c->conn.transport)) {
+    case TLS_ALPN_HTTP1:
+        return COUNTER_AT(tls_alpn_http1);
+    case TLS_ALPN_HTTP2:
+        return COUNTER_AT(tls_alpn_http2);
+    default: /* nothing was chosen */
+        return COUNTER_AT(tls_alpn_none);
+    }
+}
+
+static size_t client_counter(const struct transport_client *client)
+{
+    if (!client->has_certificate) {
+        return COUNTER_AT(tls_client_none);
+    }
+    return client->is_verified ? COUNTER_AT(tls_client_success) : COUNTER_AT(tls_client_failed);
+}
+
+static void count_shaken(struct site_conn *c)
+{
+    const struct transport_tls *info = &c->info;
+    bool is_13 = SSL_version(c->conn.ssl) == TLS1_3_VERSION;
+    count(c, info->is_resumed ? COUNTER_AT(tls_resumed) : COUNTER_AT(tls_handshakes));
+    count(c, is_13 ? COUNTER_AT(tls_version_13) : COUNTER_AT(tls_version_12));
+    count(c, alpn_counter(c));
+    if (info->client != NULL) {
+        count(c, client_counter(info->client));
+    }
+    count(c, COUNTER_AT(tls_conns));
+    c->is_counted = true;
+}
+
+static void count_failure(const struct site_conn *c, enum tls_obstacle obstacle)
+{
+    static const size_t counters[] = {
+        [TLS_OBSTACLE_CLOSED] = COUNTER_AT(tls_failed_closed),
+        [TLS_OBSTACLE_NOT_TLS] = COUNTER_AT(tls_failed_not_tls),
+        [TLS_OBSTACLE_VERSION] = COUNTER_AT(tls_failed_version),
+        [TLS_OBSTACLE_CIPHER] = COUNTER_AT(tls_failed_cipher),
+        [TLS_OBSTACLE_ALPN] = COUNTER_AT(tls_failed_alpn),
+        [TLS_OBSTACLE_REFUSED] = COUNTER_AT(tls_failed_refused),
+        [TLS_OBSTACLE_ALERT] = COUNTER_AT(tls_failed_alert),
+        [TLS_OBSTACLE_MALFORMED] = COUNTER_AT(tls_failed_malformed),
+        [TLS_OBSTACLE_MEMORY] = COUNTER_AT(tls_failed_memory),
+        [TLS_OBSTACLE_ABANDONED] = COUNTER_AT(tls_failed_abandoned),
+    };
+    _Static_assert(sizeof(counters) / sizeof(counters[0]) == TLS_OBSTACLES_N, "one for each");
+    count(c, COUNTER_AT(tls_failed));
+    count(c, counters[obstacle]);
+}
+
+/* ---- the handshake's end ---- */
+
 static enum err server_shaken(struct tls_conn *conn)
 {
     struct site_conn *c = site_of(conn);
@@ -102,25 +170,30 @@ static enum err server_shaken(struct tls_conn *conn)
         info->client = visitor_client(c->visitor);
     }
     conn->transport->tls = info;
-    if (c->server->stats != NULL) {
-        stats_add(info->is_resumed ? &c->server->stats->tls_resumed
-                                   : &c->server->stats->tls_handshakes,
-                  1);
-    }
+    count_shaken(c);
     return E_OK;
 }
 
 static void server_broken(struct tls_conn *conn)
 {
     const struct site_conn *c = site_of(conn);
-    if (c->is_shaking && c->server->stats != NULL) {
-        stats_add(&c->server->stats->tls_failed, 1);
+    if (c->is_shaking) {
+        count_failure(c, conn->fault == E_NOMEM ? TLS_OBSTACLE_MEMORY : conn->trouble.obstacle);
+    }
+    if (conn->news_n > TLS_NEWS_MAX) {
+        count(c, COUNTER_AT(limit_tls_messages));
     }
 }
 
 static void server_closing(struct tls_conn *conn)
 {
     struct site_conn *c = site_of(conn);
+    if (c->is_shaking && conn->fault == E_OK && conn->ssl != NULL) {
+        count_failure(c, TLS_OBSTACLE_ABANDONED);
+    }
+    if (c->is_counted && c->server->stats != NULL) {
+        stats_sub(&c->server->stats->tls_conns, 1);
+    }
     shaking_end(c);
     mem_free(c->name);
     visitor_free(c->visitor);

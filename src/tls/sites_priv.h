@@ -19,6 +19,7 @@ struct site_conn {
     char *name;              /* info.server_name; NULL: none */
     struct visitor *visitor; /* NULL: nothing was asked for */
     bool is_shaking, is_its_turn;
+    bool is_counted; /* in stats->tls_conns */
     bool asks_client;
     bool passes_certificate; /* the visitor's, in PEM */
 };

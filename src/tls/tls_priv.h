@@ -34,10 +34,25 @@ struct tls_side {
     void (*closing)(struct tls_conn *c);    /* c is about to be freed */
 };
 
+enum tls_obstacle { /* what stood in the way of a handshake */
+                    TLS_OBSTACLE_CLOSED,
+                    TLS_OBSTACLE_NOT_TLS,
+                    TLS_OBSTACLE_VERSION,
+                    TLS_OBSTACLE_CIPHER, /* or a group: none in common */
+                    TLS_OBSTACLE_ALPN,
+                    TLS_OBSTACLE_REFUSED, /* by us, for the name */
+                    TLS_OBSTACLE_ALERT,   /* by the peer */
+                    TLS_OBSTACLE_MALFORMED,
+                    TLS_OBSTACLE_MEMORY,
+                    TLS_OBSTACLE_ABANDONED, /* we did not wait any longer */
+                    TLS_OBSTACLES_N
+};
+
 /* Why a handshake failed. */
 struct tls_trouble {
     enum reason reason; /* REASON_none: it did not */
     const char *text;   /* static */
+    enum tls_obstacle obstacle;
 };
 
 struct tls_conn { /* first in the side's own struct, which is freed with it */

@@ -87,6 +87,27 @@ static const struct phrase fault_phrases[] = {
     {SSL_R_BAD_EXTENSION,                        "the peer chose what was not offered"              },
 };
 
+/* What is not here is malformed. */
+static const struct {
+    int code;
+    enum tls_obstacle obstacle;
+} obstacles[] = {
+    {SSL_R_UNEXPECTED_EOF_WHILE_READING, TLS_OBSTACLE_CLOSED },
+    {SSL_R_WRONG_VERSION_NUMBER,         TLS_OBSTACLE_NOT_TLS},
+    {SSL_R_HTTP_REQUEST,                 TLS_OBSTACLE_NOT_TLS},
+    {SSL_R_HTTPS_PROXY_REQUEST,          TLS_OBSTACLE_NOT_TLS},
+    {SSL_R_BAD_RECORD_TYPE,              TLS_OBSTACLE_NOT_TLS},
+    {SSL_R_PACKET_LENGTH_TOO_LONG,       TLS_OBSTACLE_NOT_TLS},
+    {SSL_R_UNSUPPORTED_PROTOCOL,         TLS_OBSTACLE_VERSION},
+    {SSL_R_WRONG_SSL_VERSION,            TLS_OBSTACLE_VERSION},
+    {SSL_R_VERSION_TOO_LOW,              TLS_OBSTACLE_VERSION},
+    {SSL_R_NO_SHARED_CIPHER,             TLS_OBSTACLE_CIPHER },
+    {SSL_R_NO_SUITABLE_KEY_SHARE,        TLS_OBSTACLE_CIPHER },
+    {SSL_R_NO_SHARED_GROUPS,             TLS_OBSTACLE_CIPHER },
+    {SSL_R_NO_APPLICATION_PROTOCOL,      TLS_OBSTACLE_ALPN   },
+    {SSL_R_CALLBACK_FAILED,              TLS_OBSTACLE_REFUSED},
+};
+
 #define FIND(phrases, code) phrase_find(phrases, sizeof(phrases) / sizeof((phrases)[0]), code)
 
 static const char *phrase_find(const struct phrase *phrases, size_t n, long code)
@@ -123,11 +144,24 @@ static const char *fault_text(const struct tls_conn *c, int reason)
                                          : "the peer breaks the rules of TLS";
 }
 
+static enum tls_obstacle obstacle_of(int reason)
+{
+    if (reason == 0) { /* the socket's own fault, or close_notify */
+        return TLS_OBSTACLE_CLOSED;
+    }
+    for (size_t i = 0; i < sizeof(obstacles) / sizeof(obstacles[0]); i++) {
+        if (obstacles[i].code == reason) {
+            return obstacles[i].obstacle;
+        }
+    }
+    return reason > SSL_AD_REASON_OFFSET ? TLS_OBSTACLE_ALERT : TLS_OBSTACLE_MALFORMED;
+}
+
 struct tls_trouble tls_trouble_find(const struct tls_conn *c, unsigned long code)
 {
     int reason = ERR_GET_REASON(code);
     bool has_failed = !c->is_shaken || (!c->has_received && FIND(refusals, reason) != NULL);
-    struct tls_trouble trouble = {REASON_none, fault_text(c, reason)};
+    struct tls_trouble trouble = {REASON_none, fault_text(c, reason), obstacle_of(reason)};
     if (c->is_plain) {
         trouble.reason = REASON_plain_http;
         return trouble;

@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { FAMILIES_MAX = 200, TEXT_BYTES = 1 << 20 };
+enum { FAMILIES_MAX = 200, TEXT_BYTES = 8 << 20 };
 
 /* ---- a strict reader ---- */
 
@@ -375,6 +375,96 @@ static void orphans(void **state)
     free_world(&w);
 }
 
+/* ---- certificates ---- */
+
+static void one_certificate(void *arg, metrics_certificate_fn *fn, void *fn_arg)
+{
+    fn(fn_arg, arg);
+}
+
+static void when_a_certificate_ends(void **state)
+{
+    struct world w;
+    struct reader r;
+    struct metrics_certificate c = {.namespace_name = STR("ns"),
+                                    .secret = STR("cert"),
+                                    .host = STR_EMPTY,
+                                    .serial = STR("17"),
+                                    .issuer_organization = STR("\"Shop\"\n"),
+                                    .issuer_common_name = STR("Root"),
+                                    .issuer_serial = STR("abc"),
+                                    .key_algorithm = "ECDSA",
+                                    .not_after = 1800000000};
+    (void)state;
+    make_world(&w, 1);
+    w.in.identity.class_name = STR("class");
+    w.in.each_certificate = one_certificate;
+    w.in.each_certificate_arg = &c;
+    emit(&w);
+    read_all(&r, buf_str(&w.out));
+#define OF_CERTIFICATE                                                                             \
+    "{namespace=\"ns\",class=\"class\",host=\"_\",secret_name=\"cert\",identifier=\"abc-17\","
+    assert_int_equal(count_lines(&w,
+                                 "nginx_ingress_controller_ssl_expire_time_seconds" OF_CERTIFICATE
+                                 "controller_"),
+                     1);
+    assert_int_equal(
+        count_lines(&w, "nginx_ingress_controller_ssl_certificate_info" OF_CERTIFICATE
+                        "issuer_organization=\"\\\"Shop\\\"\\n\",issuer_common_name=\"Root\","
+                        "serial_number=\"17\",public_key_algorithm=\"ECDSA\",controller_"),
+        1);
+    assert_true(has_line(&w, "lintel_certificates 1"));
+    free_world(&w);
+}
+
+struct many {
+    size_t n, first_end; /* ends of the certificates: first_end, first_end - 1, ... */
+};
+
+static void many_certificates(void *arg, metrics_certificate_fn *fn, void *fn_arg)
+{
+    const struct many *m = arg;
+    for (size_t i = 0; i < m->n; i++) {
+        const struct metrics_certificate c = {.namespace_name = STR("ns"),
+                                              .secret = STR("cert"),
+                                              .host = STR("h"),
+                                              .serial = STR("1"),
+                                              .key_algorithm = "RSA",
+                                              .not_after = (int64_t)(m->first_end - i)};
+        fn(fn_arg, &c);
+    }
+}
+
+/* Those that end first are kept, in whatever order they come. */
+static void too_many_certificates(void **state)
+{
+    static const size_t ns[] = {METRICS_CERTIFICATES_MAX, METRICS_CERTIFICATES_MAX + 1,
+                                3 * METRICS_CERTIFICATES_MAX + 7};
+    struct world w;
+    (void)state;
+    make_world(&w, 1);
+    w.in.each_certificate = many_certificates;
+    for (size_t i = 0; i < sizeof(ns) / sizeof(ns[0]); i++) {
+        struct many m = {ns[i], 1000000};
+        char line[100];
+        w.in.each_certificate_arg = &m;
+        emit(&w);
+        assert_int_equal(count_lines(&w, "nginx_ingress_controller_ssl_expire_time_seconds{"),
+                         METRICS_CERTIFICATES_MAX);
+        (void)snprintf(line, sizeof(line), "lintel_certificates %zu", ns[i]);
+        assert_true(has_line(&w, line));
+        (void)snprintf(line, sizeof(line), "lintel_certificates_omitted %zu",
+                       ns[i] - METRICS_CERTIFICATES_MAX);
+        assert_true(has_line(&w, line));
+        (void)snprintf(line, sizeof(line), "} %zu\n", m.first_end - (ns[i] - 1));
+        assert_non_null(memmem(w.out.p, w.out.n, line, strlen(line)));
+        (void)snprintf(line, sizeof(line), "} %zu\n",
+                       m.first_end - (ns[i] - METRICS_CERTIFICATES_MAX) + 1);
+        assert_null(memmem(w.out.p, w.out.n, line, strlen(line)));
+    }
+    free_world(&w);
+}
+
 static void how_far_a_worker_is_behind(void **state)
 {
     struct world w;
@@ -569,6 +659,8 @@ int main(void)
         cmocka_unit_test(configuration),
         cmocka_unit_test(as_nginx_names_them),
         cmocka_unit_test(orphans),
+        cmocka_unit_test(when_a_certificate_ends),
+        cmocka_unit_test(too_many_certificates),
         cmocka_unit_test(how_far_a_worker_is_behind),
         cmocka_unit_test(series_of_all_workers_are_summed),
         cmocka_unit_test(pieces_of_any_size_give_the_same),

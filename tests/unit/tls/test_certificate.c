@@ -291,6 +291,145 @@ static void a_common_name_counts_alone(void **state)
     EVP_PKEY_free(key);
 }
 
+struct kept { /* what tls_certificate_each_der() gave first */
+    char der[1 << 14];
+    size_t n;
+};
+
+static enum err keep_first(void *arg, struct str der)
+{
+    struct kept *k = arg;
+    if (k->n == 0) {
+        mem_copy(k->der, der.p, der.n);
+        k->n = der.n;
+    }
+    return E_OK;
+}
+
+static struct kept kept_of(const struct pair *p)
+{
+    struct kept k = {.n = 0};
+    struct tls_certificate *c;
+    enum tls_fault fault;
+    assert_int_equal(tls_certificate_parse(buf_str(&p->chain), buf_str(&p->key), &fault, &c), E_OK);
+    assert_int_equal(tls_certificate_each_der(c, keep_first, &k), E_OK);
+    tls_certificate_free(c);
+    return k;
+}
+
+/* A certificate alone says all that it did with its key. */
+static void one_that_is_only_read(void **state)
+{
+    (void)state;
+    struct pair p = pair_of("a.example");
+    struct kept k = kept_of(&p);
+    struct tls_certificate *c;
+    struct buf text;
+    buf_init(&text, 1000);
+    assert_int_equal(tls_certificate_read(str_make(k.der, k.n), &c), E_OK);
+    assert_int_equal(tls_certificate_not_after(c), NOW + 90 * DAY);
+    assert_true(tls_certificate_covers(c, STR("a.example")));
+    assert_int_equal(tls_certificate_key_kind(c), TLS_KEY_EC);
+    tls_certificate_emit_key_type(c, &text);
+    assert_true(str_eq(buf_str(&text), STR("EC prime256v1")));
+    buf_fini(&text);
+    tls_certificate_free(c);
+    for (size_t n = 0; n < k.n; n++) {
+        assert_int_equal(tls_certificate_read(str_make(k.der, n), &c), E_PROTO);
+    }
+    pair_fini(&p);
+}
+
+static void expect_part(const struct tls_certificate *c, enum tls_name_part part, const char *want)
+{
+    struct buf text;
+    buf_init(&text, 1000);
+    tls_certificate_emit_issuer_part(c, part, &text);
+    assert_true(!text.bad && str_eq(buf_str(&text), str_from_cstr(want)));
+    buf_fini(&text);
+}
+
+/* Signed by one that says what it is; the number needs more than 64 bits. */
+static void what_metrics_tell(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *kind, *value;
+    } parts[] = {
+        {"O",            "Sh\xc3\xb6p \"Ltd\""},
+        {"CN",           "Root"               },
+        {"serialNumber", "abc-1"              },
+    };
+    struct pair p = pair_of("a.example");
+    struct kept k = kept_of(&p);
+    const unsigned char *der = (const unsigned char *)k.der;
+    X509 *x = d2i_X509(NULL, &der, (long)k.n);
+    EVP_PKEY *key = EVP_EC_gen("P-256");
+    X509_NAME *issuer = X509_NAME_new();
+    BIGNUM *number = NULL;
+    struct buf text;
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(X509_NAME_add_entry_by_txt(issuer, parts[i].kind, MBSTRING_UTF8,
+                                                    (const unsigned char *)parts[i].value, -1, -1,
+                                                    0),
+                         1);
+    }
+    assert_int_equal(X509_set_issuer_name(x, issuer), 1);
+    assert_true(BN_dec2bn(&number, "340282366920938463463374607431768211456") > 0);
+    assert_non_null(BN_to_ASN1_INTEGER(number, X509_get_serialNumber(x)));
+    assert_true(X509_sign(x, key, EVP_sha256()) > 0);
+    unsigned char *made = NULL;
+    int n = i2d_X509(x, &made);
+    struct tls_certificate *c;
+    assert_int_equal(tls_certificate_read(str_make((const char *)made, (size_t)n), &c), E_OK);
+    expect_part(c, TLS_NAME_ORGANIZATION, parts[0].value);
+    expect_part(c, TLS_NAME_COMMON, parts[1].value);
+    expect_part(c, TLS_NAME_SERIAL, parts[2].value);
+    buf_init(&text, 1000);
+    tls_certificate_emit_serial(c, &text);
+    assert_true(str_eq(buf_str(&text), STR("340282366920938463463374607431768211456")));
+    buf_fini(&text);
+    tls_certificate_free(c);
+    OPENSSL_free(made);
+    BN_free(number);
+    X509_NAME_free(issuer);
+    EVP_PKEY_free(key);
+    X509_free(x);
+    assert_int_equal(tls_certificate_read(str_make(k.der, k.n), &c), E_OK);
+    expect_part(c, TLS_NAME_ORGANIZATION, "");
+    expect_part(c, TLS_NAME_SERIAL, "");
+    tls_certificate_free(c);
+    pair_fini(&p);
+}
+
+static void algorithms_have_gos_names(void **state)
+{
+    (void)state;
+    assert_string_equal(tls_key_kind_name(TLS_KEY_RSA), "RSA");
+    assert_string_equal(tls_key_kind_name(TLS_KEY_EC), "ECDSA");
+    assert_string_equal(tls_key_kind_name(TLS_KEY_ED25519), "Ed25519");
+}
+
+static void reading_without_memory(void **state)
+{
+    (void)state;
+    enum { NTH_MAX = 20000 };
+    struct pair p = pair_of("a.example");
+    struct kept k = kept_of(&p);
+    struct tls_certificate *c = NULL;
+    size_t nth = 0;
+    enum err e;
+    do {
+        mem_fail_from(++nth);
+        e = tls_certificate_read(str_make(k.der, k.n), &c);
+        mem_fail_from(0);
+        assert_true(e == E_OK || e == E_NOMEM);
+    } while (e != E_OK && nth < NTH_MAX);
+    assert_int_equal(e, E_OK);
+    tls_certificate_free(c);
+    pair_fini(&p);
+}
+
 static void bundles(void **state)
 {
     (void)state;
@@ -376,11 +515,13 @@ static void it_tells_whose_it_is(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_pair_that_was_made), cmocka_unit_test(the_authority_vouches),
-        cmocka_unit_test(names_that_cannot_be), cmocka_unit_test(names_that_are_covered),
-        cmocka_unit_test(what_is_refused),      cmocka_unit_test(a_common_name_counts_alone),
-        cmocka_unit_test(it_tells_whose_it_is), cmocka_unit_test(bundles),
-        cmocka_unit_test(when_memory_is_out),   cmocka_unit_test(faults_have_texts),
+        cmocka_unit_test(a_pair_that_was_made),   cmocka_unit_test(the_authority_vouches),
+        cmocka_unit_test(names_that_cannot_be),   cmocka_unit_test(names_that_are_covered),
+        cmocka_unit_test(what_is_refused),        cmocka_unit_test(a_common_name_counts_alone),
+        cmocka_unit_test(it_tells_whose_it_is),   cmocka_unit_test(one_that_is_only_read),
+        cmocka_unit_test(what_metrics_tell),      cmocka_unit_test(algorithms_have_gos_names),
+        cmocka_unit_test(reading_without_memory), cmocka_unit_test(bundles),
+        cmocka_unit_test(when_memory_is_out),     cmocka_unit_test(faults_have_texts),
     };
     if (tls_library_start() != E_OK) {
         return 1;

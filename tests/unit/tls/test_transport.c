@@ -702,22 +702,28 @@ static void new_keys(struct world *w, int n)
 /* Messages that carry nothing for the owner are bounded; any byte for it sets the count back. */
 static void new_keys_without_end(void **state)
 {
+    static struct stats_page stats; /* NOLINT: the connection outlives this function */
     struct world *w = *state;
     char p[8];
     size_t n;
+    w->server.stats = &stats;
     connect_raw(w, 0);
     shake(w);
+    assert_int_equal(stats_get(&stats.tls_conns), 1);
     for (int i = 0; i < 3; i++) {
         new_keys(w, TLS_NEWS_MAX);
         client_write(w, "hello", 5);
         assert_int_equal(receive_soon(w, p, sizeof(p), &n), E_OK);
         assert_int_equal(n, 5);
     }
+    assert_int_equal(stats_get(&stats.limit_tls_messages), 0);
     new_keys(w, TLS_NEWS_MAX + 1);
     client_write(w, "hello", 5);
     assert_int_equal(receive_soon(w, p, sizeof(p), &n), E_PROTO);
+    assert_int_equal(stats_get(&stats.limit_tls_messages), 1);
     w->is_readable = true;
     assert_int_equal(receive(w, p, sizeof(p), &n), E_PROTO);
+    assert_int_equal(stats_get(&stats.limit_tls_messages), 1);
 }
 
 static void tickets(void **state)
