@@ -22,11 +22,16 @@ enum {
     ROOM_AGENT = 384,
     ROOM_NAMESPACE = 64,
     ROOM_NAME = 256,
-    ROOM_UPSTREAM = 384, /* a namespace, a Service, a port */
-    ROOM_ID = 128
+    ROOM_UPSTREAM = 160, /* a namespace, a Service, a port */
+    ROOM_ID = 128,
+    ROOM_TLS_VERSION = 8,
+    ROOM_TLS_CIPHER = 32,
+    ROOM_SERVER_NAME = 232,
+    ROOM_VERDICT = 80
 };
 _Static_assert(FIXED_BYTES + ROOM_METHOD + ROOM_HOST + ROOM_TARGET + ROOM_REFERER + ROOM_AGENT +
-                       ROOM_NAMESPACE + ROOM_NAME + ROOM_UPSTREAM + ROOM_ID <=
+                       ROOM_NAMESPACE + ROOM_NAME + ROOM_UPSTREAM + ROOM_ID + ROOM_TLS_VERSION +
+                       ROOM_TLS_CIPHER + ROOM_SERVER_NAME + ROOM_VERDICT <=
                    LINE_MAX_BYTES,
                "every line fits");
 
@@ -214,6 +219,16 @@ static void json_seconds(struct wr *w, struct str key, usec_t value)
     wr_seconds(w, value);
 }
 
+/* By the names of nginx' variables. */
+static void json_tls(struct wr *w, const struct access_entry *e)
+{
+    json_text(w, STR("ssl_protocol"), e->tls_version, ROOM_TLS_VERSION);
+    json_text(w, STR("ssl_cipher"), e->tls_cipher, ROOM_TLS_CIPHER);
+    json_text(w, STR("ssl_server_name"), e->server_name, ROOM_SERVER_NAME);
+    json_text(w, STR("ssl_session_reused"), e->is_session_reused ? STR("r") : STR("."), 1);
+    json_text(w, STR("ssl_client_verify"), e->client_verdict, ROOM_VERDICT);
+}
+
 static void log_json(struct wr *w, const struct access_entry *e, struct str time)
 {
     wr_str(w, STR("{\"time\":\""));
@@ -244,6 +259,9 @@ static void log_json(struct wr *w, const struct access_entry *e, struct str time
     }
     if (e->has_grpc_status) {
         json_number(w, STR("grpc_status"), e->grpc_status);
+    }
+    if (e->is_tls) {
+        json_tls(w, e);
     }
     json_text(w, STR("request_id"), e->request_id, ROOM_ID);
     json_text(w, STR("reason"), str_from_cstr(reason_name(e->reason)), ROOM_METHOD);

@@ -29,6 +29,10 @@ struct access_entry { /* strs are borrowed during the call; empty ones are writt
     enum reason reason; /* REASON_none when the upstream answered */
     bool has_grpc_status;
     uint8_t grpc_status;
+    bool is_tls; /* ended here; what follows says something only then */
+    bool is_session_reused;
+    struct str tls_version, tls_cipher, server_name;
+    struct str client_verdict; /* as nginx' ssl_client_verify */
 };
 
 struct access_log {

@@ -1,6 +1,8 @@
 /* What remains of an exchange: its line in the access log, its share in the counters. */
 #include "proxy/exchange.h"
 
+#include "event/transport.h"
+
 struct str exchange_id(const struct exchange *x)
 {
     return x->request_id_n == 0 ? x->client_request_id : str_make(x->request_id, x->request_id_n);
@@ -29,6 +31,20 @@ static struct str upstream_name(struct str key, char *room)
         wr_str(&w, part);
     }
     return str_make(room, wr_n(&w));
+}
+
+/* tls may be NULL. */
+static void entry_set_tls(struct access_entry *e, const struct transport_tls *tls)
+{
+    if (tls == NULL) {
+        return;
+    }
+    e->is_tls = true;
+    e->is_session_reused = tls->is_resumed;
+    e->tls_version = tls->version;
+    e->tls_cipher = tls->cipher;
+    e->server_name = tls->server_name;
+    e->client_verdict = tls->client == NULL ? STR("NONE") : tls->client->verdict;
 }
 
 static void exchange_log(struct exchange *x, usec_t now)
@@ -60,6 +76,7 @@ static void exchange_log(struct exchange *x, usec_t now)
         .has_grpc_status = x->has_grpc_status,
         .grpc_status = x->grpc_status,
     };
+    entry_set_tls(&e, r->peer->tls);
     (void)http_field_get(r->fields, r->field_n, FIELD_referer, &e.referer);
     (void)http_field_get(r->fields, r->field_n, FIELD_user_agent, &e.user_agent);
     if (x->match.route != NULL) {
@@ -151,6 +168,7 @@ void proxy_on_rejected(struct http_handler *h, const struct http_peer *peer, str
         .request_bytes = start.n,
         .reason = why,
     };
+    entry_set_tls(&e, peer->tls);
     stats_add(&p->stats->requests, 1);
     stats_add(&p->stats->reasons[why], 1);
     count_status(p->stats, e.status);

@@ -4,8 +4,10 @@ import os
 import re
 import signal
 
+from lib import pki
 from lib.client import Client
-from lib.manifests import app, ingress, ingress_class, rule
+from lib.manifests import app, ingress, ingress_class, rule, secret, tls, tls_secret
+from lib.tls import V12, TlsClient, context
 from lib.wait import eventually
 
 # ingress-nginx's default format: what people's log parsers understand.
@@ -174,3 +176,34 @@ def test_a_file_that_cannot_be_opened_at_the_start(stage):
     lintel.start(wait=False)
     assert lintel.wait() == 1
     assert "cannot open the access log" in lintel.log()
+
+
+def test_what_tls_agreed_on(stage):
+    root = pki.Authority()
+    backend = stage.backend()
+    lintel = stage.run(ingress_class(), app("app", backend.port), tls_secret("cert", root.issue("a.test")),
+                       secret("ca", {"ca.crt": root.certificate}),
+                       ingress("a", rule("a.test", ("/", "Prefix", "app:80")),
+                               tls=[tls("cert", "a.test")],
+                               annotations={"nginx.ingress.kubernetes.io/auth-tls-secret":
+                                            "default/ca"}),
+                       arguments=["--ssl-session-tickets"], access_log="json")
+    made = context(identity=root.issue("client"))
+    with TlsClient(lintel.https_port, "A.test", made=made) as client:
+        assert client.request(target="/first", host="a.test").status == 200
+        cipher, session = client.socket.cipher()[0], client.socket.session
+    item = lintel.wait_access_log_json(target="/first")
+    assert {key: value for key, value in item.items() if key.startswith("ssl_")} == {
+        "ssl_protocol": "TLSv1.3", "ssl_cipher": cipher, "ssl_server_name": "a.test",
+        "ssl_session_reused": ".", "ssl_client_verify": "SUCCESS"}
+    with TlsClient(lintel.https_port, "a.test", made=made, session=session) as client:
+        client.request(target="/second", host="a.test")
+    item = lintel.wait_access_log_json(target="/second")
+    assert (item["ssl_session_reused"], item["ssl_client_verify"]) == ("r", "SUCCESS")
+    with TlsClient(lintel.https_port, "a.test", identity=pki.Authority().issue("stranger"),
+                   highest=V12) as client:
+        assert client.request(target="/third", host="a.test").status == 400
+    item = lintel.wait_access_log_json(target="/third")
+    assert item["ssl_protocol"] == "TLSv1.2" and item["ssl_client_verify"].startswith("FAILED:")
+    lintel.fetch("/plain", "a.test")
+    assert not [key for key in lintel.wait_access_log_json(target="/plain") if key[:4] == "ssl_"]

@@ -263,6 +263,37 @@ static void json_line(void **state)
     assert_true(str_eq(line, str_from_cstr(want)));
 }
 
+static void entry_use_tls(struct access_entry *e)
+{
+    e->is_tls = true;
+    e->tls_version = STR("TLSv1.3");
+    e->tls_cipher = STR("TLS_AES_256_GCM_SHA384");
+    e->server_name = STR("shop.test");
+    e->client_verdict = STR("FAILED:certificate has expired");
+}
+
+/* By the names of nginx' variables; the text format knows nothing of it. */
+static void json_line_over_tls(void **state)
+{
+    struct access_entry e = full_entry(), plain = full_entry();
+    (void)state;
+    entry_use_tls(&e);
+    const char *want = "\"ssl_protocol\":\"TLSv1.3\",\"ssl_cipher\":\"TLS_AES_256_GCM_SHA384\","
+                       "\"ssl_server_name\":\"shop.test\",\"ssl_session_reused\":\".\","
+                       "\"ssl_client_verify\":\"FAILED:certificate has expired\",\"request_id\"";
+    struct str line = line_of(&e, ACCESS_LOG_JSON);
+    assert_non_null(memmem(line.p, line.n, want, strlen(want)));
+    e.is_session_reused = true;
+    line = line_of(&e, ACCESS_LOG_JSON);
+    want = "\"ssl_session_reused\":\"r\"";
+    assert_non_null(memmem(line.p, line.n, want, strlen(want)));
+    char text[PIPE_BUF + 1];
+    struct str plain_line = line_of(&plain, ACCESS_LOG_TEXT);
+    mem_copy(text, plain_line.p, plain_line.n);
+    text[plain_line.n] = '\0';
+    expect_text(&e, text);
+}
+
 static void json_with_every_byte(void **state)
 {
     (void)state;
@@ -301,6 +332,9 @@ static void no_request_stays_out_of_the_log(void **state)
         e.upstream_port = 65535;
         assert_int_equal(ip_parse(STR("1111:2222:3333:4444:5555:6666:7777:8888"), &e.client), E_OK);
         e.upstream_ip = e.client;
+        e.has_grpc_status = e.is_tls = true;
+        e.grpc_status = UINT8_MAX;
+        e.tls_version = e.tls_cipher = e.server_name = e.client_verdict = s;
         struct reading r;
         read_json(&r, line_of(&e, ACCESS_LOG_JSON));
         struct str line = line_of(&e, ACCESS_LOG_TEXT);
@@ -505,6 +539,7 @@ int main(void)
         cmocka_unit_test(text_escapes_as_nginx_does),
         cmocka_unit_test(time_goes_on),
         cmocka_unit_test(json_line),
+        cmocka_unit_test(json_line_over_tls),
         cmocka_unit_test(json_with_every_byte),
         cmocka_unit_test(no_request_stays_out_of_the_log),
         cmocka_unit_test(cut_at_the_room),
