@@ -613,6 +613,11 @@ static enum err decide(struct explanation *e)
         e->status = reason_status(e->reason);
         return E_OK;
     }
+    bool is_admitted;
+    TRY(explain_tls(e, &is_admitted));
+    if (!is_admitted) {
+        return E_OK;
+    }
     route_explain(e->world->snapshot, &e->query, &e->match, on_candidate, e);
     TRY(finish_candidates(e));
     if (e->match.route == NULL) {
@@ -621,7 +626,9 @@ static enum err decide(struct explanation *e)
         return fill_misses(e);
     }
     TRY(fill_backends(e));
-    return explain_filters(e);
+    TRY(explain_filters(e));
+    explain_tls_plain(e);
+    return E_OK;
 }
 
 enum err explain_request_set_url(struct explain_request *r, struct str url)
@@ -650,6 +657,7 @@ enum err explain_request_set_url(struct explain_request *r, struct str url)
         return E_PROTO; /* "http://a?b": what is meant is written with a path */
     }
     if (find_field(r, STR("host"), &host)) {
+        r->server_name = r->authority;
         r->authority = host;
     }
     return E_OK;

@@ -28,10 +28,13 @@ struct explain_world {
     const struct store *store; /* NULL: files, pods and class decisions are left out */
     explain_is_ours_fn *is_ours;
     const void *is_ours_arg;
-    bool is_offline; /* nobody looks names up: an ExternalName without address says nothing */
+    bool is_offline;     /* nobody looks names up: an ExternalName without address says nothing */
+    bool has_no_secrets; /* nobody has read any: that one is missing says nothing */
 };
 
 struct explain_request {
+    struct str server_name; /* a host with or without port: what the handshake asks for; empty: the
+                               host of the request */
     struct str scheme, listener; /* as the client has it; where it arrives. Empty: what the other
                                     one makes likely, http without both */
     struct str method, authority, target;
@@ -86,6 +89,30 @@ struct explain_backend {
     uint32_t endpoint_n;
 };
 
+enum { EXPLAIN_CERTIFICATES_MAX = SNAP_TLS_CERTIFICATES_MAX };
+
+/* One that the handshake may show: which of them depends on the keys that the client can verify. */
+struct explain_certificate {
+    struct str secret;                          /* "<namespace>/<name>"; empty: of our own making */
+    const struct snap_certificate *certificate; /* NULL: not in the snapshot */
+    const struct ingress *ingress; /* that names it for the host; NULL: none, or not known */
+};
+
+/* The handshake before the request. */
+struct explain_tls {
+    bool is_used; /* the client speaks TLS with us */
+    bool is_refused;
+    bool is_misdirected;    /* the request is for another host than the handshake */
+    bool is_default;        /* nobody has a certificate for the name */
+    bool has_http2;         /* it may be chosen */
+    struct str server_name; /* empty: none */
+    struct str pattern;     /* whose certificates are shown: "shop.example.com", "*.example.com" */
+    struct explain_certificate certificates[EXPLAIN_CERTIFICATES_MAX];
+    uint32_t certificate_n;
+    const struct snap_tls_host *wanted; /* what is said about clients of the request's host; NULL:
+                                           nothing. Also for a client without TLS */
+};
+
 /* Something that nearly matched. */
 struct explain_miss {
     struct str host, path; /* path may be empty */
@@ -103,6 +130,7 @@ struct explanation {
     enum reason reason; /* REASON_none: an endpoint gets the request */
     uint16_t status;    /* 0 when an endpoint answers */
     struct route_match match;
+    struct explain_tls tls;
     const struct explain_candidate *winner; /* NULL: no route */
     struct explain_candidate *candidates;   /* sorted: the winner, then the nearest losers */
     size_t candidate_n, candidate_dropped;
@@ -123,7 +151,8 @@ void explain_fini(struct explanation *e);
 
 /* Fills r->scheme, r->authority and r->target from what a user calls a URL: "http://HOST/PATH",
  * "HOST/PATH" or
- * "/PATH"; a fragment is dropped. A field "Host" among r->fields replaces the host. Borrows url.
+ * "/PATH"; a fragment is dropped. A field "Host" among r->fields replaces the host; the handshake
+ * goes on to ask for that of the URL (r->server_name). Borrows url.
  * Errors: E_PROTO (another scheme than http and https, a query without a path, or nothing at all).
  */
 enum err explain_request_set_url(struct explain_request *r, struct str url);
@@ -135,6 +164,9 @@ void explain_emit_json(struct buf *out, const struct explanation *e);
 
 /* Short names for output. */
 const char *explain_effect_name(enum explain_effect effect);
+/* What is asked of clients of that host: "nothing", "required". */
+const char *explain_client_verify_name(const struct snap_tls_host *h);
+const char *explain_key_kind_name(const struct snap_certificate *c);
 const char *explain_ssl_cause(const struct snap_filter_ssl_redirect *f);
 const char *explain_verdict_name(enum route_verdict v);
 const char *explain_host_kind_name(const struct snap_host *h);

@@ -66,6 +66,63 @@ static void emit_match(struct json *j, const struct explanation *e)
     json_end_object(j);
 }
 
+static void emit_certificate(struct json *j, const struct explain_certificate *c)
+{
+    json_object(j);
+    json_name_str(j, "secret", c->secret);
+    json_name_bool(j, "isOwn", c->secret.n == 0);
+    if (c->certificate != NULL) {
+        int64_t end = c->certificate->not_after;
+        json_name_cstr(j, "keyAlgorithm", explain_key_kind_name(c->certificate));
+        json_name_u64(j, "notAfter", end > 0 ? (uint64_t)end : 0);
+    }
+    if (c->ingress != NULL) {
+        json_name_str(j, "namespace", c->ingress->object.namespace_name);
+        json_name_str(j, "ingress", c->ingress->object.name);
+    }
+    json_end_object(j);
+}
+
+static void emit_client(struct json *j, const struct snap_tls_host *h)
+{
+    json_name(j, "client");
+    if (h == NULL) {
+        json_null(j);
+        return;
+    }
+    json_object(j);
+    json_name_cstr(j, "verify", explain_client_verify_name(h));
+    json_name_bool(j, "isDenied", h->is_denied);
+    json_name_str(j, "secret", snap_str_get(h, h->authority.key));
+    json_name_u64(j, "depth", h->depth);
+    json_name_str(j, "namePattern", snap_str_get(h, h->name_pattern));
+    json_name_str(j, "errorPage", snap_str_get(h, h->error_page));
+    json_end_object(j);
+}
+
+static void emit_tls(struct json *j, const struct explanation *e)
+{
+    const struct explain_tls *t = &e->tls;
+    json_name(j, "tls");
+    json_object(j);
+    json_name_bool(j, "isUsed", t->is_used);
+    json_name_bool(j, "areSecretsRead", !e->world->has_no_secrets);
+    json_name_str(j, "serverName", t->server_name);
+    json_name_str(j, "host", t->pattern);
+    json_name_bool(j, "isDefault", t->is_default);
+    json_name_bool(j, "isRefused", t->is_refused);
+    json_name_bool(j, "isMisdirected", t->is_misdirected);
+    json_name_bool(j, "hasHttp2", t->has_http2);
+    json_name(j, "certificates");
+    json_array(j);
+    for (uint32_t i = 0; i < t->certificate_n; i++) {
+        emit_certificate(j, &t->certificates[i]);
+    }
+    json_end_array(j);
+    emit_client(j, t->wanted);
+    json_end_object(j);
+}
+
 static void emit_ssl_redirect(struct json *j, const struct explanation *e,
                               const struct explain_filter *f)
 {
@@ -214,6 +271,7 @@ void explain_emit_json(struct buf *out, const struct explanation *e)
     json_object(&j);
     emit_request(&j, e);
     emit_result(&j, e);
+    emit_tls(&j, e);
     emit_match(&j, e);
     emit_filters(&j, e);
     emit_backends(&j, e);

@@ -11,6 +11,9 @@
  * steer the terminal. */
 #include "admin/explain.h"
 
+#include "base/clock.h"
+#include "wire/date.h"
+
 enum {
     LABEL_COLUMNS = 11,
     LOSERS_SHOWN_MAX = 12,
@@ -148,6 +151,13 @@ static void emit_headline(const struct painter *p, const struct explanation *e)
         emit_forwarded(p, e);
         return;
     }
+    if (e->tls.is_refused) {
+        ink(p, INK_BAD);
+        add(p, "-> the TLS handshake is refused");
+        ink(p, INK_PLAIN);
+        add(p, "\n");
+        return;
+    }
     ink(p, e->reason == REASON_redirect ? INK_GOOD : INK_BAD);
     buf_addf(p->out, "-> %u %s: %s", e->status, reason_name(e->reason), reason_text(e->reason));
     ink(p, INK_PLAIN);
@@ -184,6 +194,127 @@ static void emit_query(const struct painter *p, const struct explanation *e)
     label(p, "path");
     add_safe(p, e->query.path);
     add(p, "\n");
+}
+
+/* ---- TLS ---- */
+
+static void add_expiry(const struct painter *p, int64_t not_after)
+{
+    enum { DAY_S = 24 * 3600, DATE_BYTES = 40 };
+    char date[DATE_BYTES];
+    struct wr w = wr_make(date, sizeof(date));
+    int64_t left = not_after - (int64_t)(clock_wall() / USEC_PER_SEC);
+    date_emit_rfc3339(&w, not_after);
+    ink(p, left < 0 ? INK_BAD : INK_PLAIN);
+    buf_addf(p->out, left < 0 ? ", has ended on %.*s" : ", ends on %.*s", (int)wr_n(&w), date);
+    if (left >= 0) {
+        buf_addf(p->out, " (%lld days)", (long long)(left / DAY_S));
+    }
+    ink(p, INK_PLAIN);
+}
+
+static void emit_certificate(const struct painter *p, const struct explain_certificate *c)
+{
+    label(p, "shows");
+    if (c->secret.n == 0) {
+        add(p, "one of Lintel's own making, which nobody trusts");
+    } else {
+        add(p, "Secret ");
+        add_safe(p, c->secret);
+    }
+    if (c->certificate != NULL) {
+        buf_addf(p->out, ", %s", explain_key_kind_name(c->certificate));
+        add_expiry(p, c->certificate->not_after);
+    }
+    if (c->ingress != NULL) {
+        add(p, ", named by Ingress ");
+        add_safe(p, c->ingress->object.namespace_name);
+        add(p, "/");
+        add_safe(p, c->ingress->object.name);
+    }
+    add(p, "\n");
+}
+
+/* Why it is these certificates. */
+static void emit_handshake(const struct painter *p, const struct explain_tls *t,
+                           bool has_no_secrets)
+{
+    label(p, "handshake");
+    if (t->server_name.n == 0) {
+        add(p, "for no name");
+    } else {
+        add(p, "for ");
+        add_safe(p, t->server_name);
+    }
+    if (t->is_refused) {
+        add(p, ": refused, as nobody has the name (--ssl-reject-handshake)\n");
+        return;
+    }
+    if (has_no_secrets) {
+        add(p, ": Secrets of a cluster are not read here; ask lintel certs, or a running Lintel\n");
+        return;
+    }
+    if (t->is_default) {
+        add(p, ", which nobody has a certificate for: the default one is shown");
+    } else {
+        add(p, ", shown what there is for ");
+        add_safe(p, t->pattern);
+    }
+    add(p, t->has_http2 ? "; HTTP/2 or HTTP/1.1\n" : "; HTTP/1.1, as --use-http2 is off\n");
+    for (uint32_t i = 0; i < t->certificate_n; i++) {
+        emit_certificate(p, &t->certificates[i]);
+    }
+    if (t->certificate_n == 0) {
+        emit_certificate(p, &(struct explain_certificate){.secret = STR_EMPTY});
+    }
+}
+
+static void emit_client(const struct painter *p, const struct snap_tls_host *h)
+{
+    label(p, "client");
+    if (h->is_denied) {
+        ink(p, INK_BAD);
+        add(p, "nobody gets in: what auth-tls-secret needs is not there, or an annotation of "
+               "auth-tls is wrong\n");
+        ink(p, INK_PLAIN);
+        return;
+    }
+    add(p,
+        h->verify == SNAP_VERIFY_REQUIRED ? "has to show a certificate" : "may show a certificate");
+    if (h->verify != SNAP_VERIFY_OPTIONAL_NO_CA) {
+        add(p, " signed by one in Secret ");
+        add_safe(p, snap_str_get(h, h->authority.key));
+        buf_addf(p->out, ", depth %u", h->depth);
+    }
+    if (h->name_pattern.n > 0) {
+        add(p, ", whose subject has ");
+        add_safe(p, snap_str_get(h, h->name_pattern));
+    }
+    if (h->error_page.n > 0) {
+        add(p, "; else it is sent to ");
+        add_safe(p, snap_str_get(h, h->error_page));
+    }
+    add(p, "\n");
+}
+
+static void emit_tls(const struct painter *p, const struct explanation *e)
+{
+    const struct explain_tls *t = &e->tls;
+    if (t->is_used) {
+        emit_handshake(p, t, e->world->has_no_secrets);
+    }
+    if (t->wanted != NULL && t->wanted->is_denied && e->world->has_no_secrets) {
+        label(p, "client");
+        add(p, "is asked for a certificate, by a Secret that is not read here\n");
+    } else if (t->wanted != NULL) {
+        emit_client(p, t->wanted);
+    }
+    if (t->is_misdirected) {
+        label(p, "verdict");
+        add(p, "misdirected: no certificate of that handshake is for the host, or its client was "
+               "asked for "
+               "something else\n");
+    }
 }
 
 /* ---- the winner ---- */
@@ -420,6 +551,9 @@ void explain_emit_text(struct buf *out, const struct explanation *e, bool has_co
     struct painter p = {out, has_color};
     emit_headline(&p, e);
     emit_query(&p, e);
+    if (e->is_understood) {
+        emit_tls(&p, e);
+    }
     if (e->winner == NULL) {
         emit_misses(&p, e);
         return;

@@ -96,7 +96,8 @@ static int explain_world_of(const struct cli_args *a, const struct offline *o)
                                   .store = o->store,
                                   .is_ours = is_ours,
                                   .is_ours_arg = o->compile,
-                                  .is_offline = true};
+                                  .is_offline = true,
+                                  .has_no_secrets = o->client != NULL};
     struct explain_request r = {.listener = cli_text(a, CLI_OPT_listener),
                                 .method = cli_text(a, CLI_OPT_request),
                                 .fields = fields,

@@ -68,7 +68,8 @@ const struct cli_command cli_commands[CLI_COMMANDS_N] = {
         .description =
             "Prints the whole decision for one request: the listener, host and path as they are "
             "compared, the rule that wins and the Ingress it is from, the rules that lose and why, "
-            "the filters, the Service and the endpoints it may pick from. Where no route matches "
+            "the filters, the Service and the endpoints it may pick from; for https, the certificates "
+            "of the handshake and what clients are asked for. Where no route matches "
             "it names the nearest misses. The decision is made by the code that the workers "
             "run.\n\n"
             "URL is http://HOST/PATH, https://HOST/PATH, HOST/PATH or /PATH.",

@@ -1,10 +1,8 @@
 /* The host of the request against the name of the handshake. */
 #include "proxy/secure.h"
 
-#include "base/hash.h"
 #include "event/transport.h"
 #include "route/tls_host.h"
-#include "wire/uri.h"
 
 /* Told of where a client was not even asked: what a request claims must not pass for the truth. */
 static const struct transport_client nobody = {
@@ -20,58 +18,6 @@ static const struct snap_tls_host *host_of(const struct secure_request *r, struc
 static uint64_t policy_of(const struct snap_tls_host *h)
 {
     return h == NULL ? 0 : h->policy;
-}
-
-/* ---- the right connection ---- */
-
-static bool certificate_covers(const struct secure_request *r, const struct snap_named *which,
-                               const struct snap_tls_host *shown)
-{
-    struct str key = snap_str_get(shown, which->key);
-    const struct snapshot_entry *e = snapshot_find(r->snapshot, SNAP_CERTIFICATE, key, which->hash);
-    if (e == NULL) {
-        return false;
-    }
-    const struct snap_certificate *c = (const struct snap_certificate *)(const void *)e->shard;
-    const struct snap_str *names = snap_array_get(c, c->names);
-    for (uint32_t i = 0; i < c->names.n; i++) {
-        if (host_is_covered(r->host, snap_str_get(c, names[i]))) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* One of the certificates that the handshake may have shown is for the request's host, too: then
- * its client was right to come on this connection (RFC 9113 section 9.1.1). */
-static bool is_covered(const struct secure_request *r, const struct snap_tls_host *shown)
-{
-    if (shown != NULL && shown->certificates.n == 0) {
-        shown = host_of(r, STR_EMPTY);
-    }
-    if (shown == NULL) {
-        return false;
-    }
-    const struct snap_named *list = snap_array_get(shown, shown->certificates);
-    for (uint32_t i = 0; i < shown->certificates.n; i++) {
-        if (certificate_covers(r, &list[i], shown)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* wanted: the host of the request, NULL when nothing is said about it. */
-static bool is_right_connection(const struct secure_request *r, const struct snap_tls_host *wanted)
-{
-    const struct transport_tls *tls = r->peer->tls;
-    if (policy_of(wanted) != tls->policy) {
-        return false; /* its client was asked for something else, or for nothing */
-    }
-    if (tls->server_name.n == 0 || str_eq(tls->server_name, r->host)) {
-        return true;
-    }
-    return is_covered(r, host_of(r, tls->server_name));
 }
 
 /* ---- the client ---- */
@@ -157,8 +103,10 @@ void secure_judge(const struct secure_request *r, struct regex_cache *patterns,
     if (r->snapshot->policy_n == 0 && tls->policy == 0 && str_eq(tls->server_name, r->host)) {
         return; /* nearly always */
     }
-    const struct snap_tls_host *wanted = host_of(r, r->host);
-    if (!is_right_connection(r, wanted)) {
+    const struct route_arrival arrival = {r->snapshot, r->table, r->host, tls->server_name,
+                                          tls->policy};
+    const struct snap_tls_host *wanted = route_wanted(&arrival);
+    if (!route_is_right_arrival(&arrival, wanted)) {
         ret->reason = REASON_misdirected;
     } else if (policy_of(wanted) != 0) {
         judge_client(wanted, tls, patterns, ret);

@@ -1,7 +1,8 @@
-/* The lookup of one server name. */
+/* The lookup of one server name, and whether a request belongs to the handshake before it. */
 #include "route/tls_host.h"
 
 #include "base/buf.h"
+#include "wire/uri.h"
 
 enum { KEY_BYTES_MAX = SNAP_TABLE_BYTES_MAX + 1 + SNAP_HOST_BYTES_MAX };
 
@@ -47,4 +48,66 @@ const struct snap_tls_host *route_tls_host(const struct snapshot *s, struct str 
     }
     *ret = e->segment;
     return (const struct snap_tls_host *)e->shard;
+}
+
+/* ---- the right connection ---- */
+
+static const struct snap_tls_host *host_of(const struct route_arrival *r, struct str name)
+{
+    struct snapshot_segment *segment;
+    return route_tls_host(r->snapshot, r->table, name, &segment);
+}
+
+static bool certificate_covers(const struct route_arrival *r, const struct snap_named *which,
+                               const struct snap_tls_host *shown)
+{
+    struct str key = snap_str_get(shown, which->key);
+    const struct snapshot_entry *e = snapshot_find(r->snapshot, SNAP_CERTIFICATE, key, which->hash);
+    if (e == NULL) {
+        return false;
+    }
+    const struct snap_certificate *c = (const struct snap_certificate *)(const void *)e->shard;
+    const struct snap_str *names = snap_array_get(c, c->names);
+    for (uint32_t i = 0; i < c->names.n; i++) {
+        if (host_is_covered(r->host, snap_str_get(c, names[i]))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* One of the certificates that the handshake may have shown is for the request's host, too: then
+ * its client was right to come on this connection (RFC 9113 section 9.1.1). */
+static bool is_covered(const struct route_arrival *r, const struct snap_tls_host *shown)
+{
+    if (shown != NULL && shown->certificates.n == 0) {
+        shown = host_of(r, STR_EMPTY);
+    }
+    if (shown == NULL) {
+        return false;
+    }
+    const struct snap_named *list = snap_array_get(shown, shown->certificates);
+    for (uint32_t i = 0; i < shown->certificates.n; i++) {
+        if (certificate_covers(r, &list[i], shown)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+const struct snap_tls_host *route_wanted(const struct route_arrival *r)
+{
+    return host_of(r, r->host);
+}
+
+bool route_is_right_arrival(const struct route_arrival *r, const struct snap_tls_host *wanted)
+{
+    uint64_t policy = wanted == NULL ? 0 : wanted->policy;
+    if (policy != r->policy) {
+        return false; /* its client was asked for something else, or for nothing */
+    }
+    if (r->server_name.n == 0 || str_eq(r->server_name, r->host)) {
+        return true;
+    }
+    return is_covered(r, host_of(r, r->server_name));
 }

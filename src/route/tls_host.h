@@ -12,3 +12,17 @@
  * Source: Ingress v1 (networking.k8s.io): a star stands for exactly one label. */
 const struct snap_tls_host *route_tls_host(const struct snapshot *s, struct str table,
                                            struct str name, struct snapshot_segment **ret);
+
+/* A request for host on a connection whose client asked for server_name in its handshake. */
+struct route_arrival {
+    const struct snapshot *snapshot;
+    struct str table, host; /* lower case, without port */
+    struct str server_name; /* empty: none was asked for */
+    uint64_t policy;        /* about certificates of clients, as it was at the handshake */
+};
+
+/* What is said about clients of r->host; NULL: nothing. */
+const struct snap_tls_host *route_wanted(const struct route_arrival *r);
+/* True when the client was right to send the request there, wanted being route_wanted(); else it is
+ * answered with 421. Source: RFC 9110 section 15.5.20, RFC 9113 section 9.1.1. */
+bool route_is_right_arrival(const struct route_arrival *r, const struct snap_tls_host *wanted);
