@@ -183,6 +183,10 @@ static void dump_global(struct dump *d, const struct snap_global *g)
     list_end(d);
     dump_trusted(d, g);
     dump_plain_paths(d, g);
+    add_text(d, "ssl_ciphers", g, g->ssl_ciphers);
+    add_text(d, "ssl_groups", g, g->ssl_groups);
+    add_u64(d, "ssl_min_version", g->ssl_min_version);
+    add_u64(d, "ssl_max_version", g->ssl_max_version);
 #define SETTING(id, name, type, argument, text, value, low, high, help)                            \
     add_u64(d, name, g->settings.id);
 #include "snapshot/settings.def"
