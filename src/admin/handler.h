@@ -1,7 +1,7 @@
 /* admin/handler.h: the health port: /healthz, /readyz, /metrics and, for the loopback only,
- * /debug/explain, /debug/dump, /debug/diagnostics and /debug/top. A struct http_handler: the HTTP
- * itself is http1/. Read-only: GET and HEAD. Not here: accepting connections (listener.h), what the
- * views show (explain.h, metrics.h). */
+ * /debug/explain, /debug/dump, /debug/certs, /debug/diagnostics and /debug/top. A struct
+ * http_handler: the HTTP itself is http1/. Read-only: GET and HEAD. Not here: accepting connections
+ * (listener.h), what the views show (explain.h, metrics.h). */
 #pragma once
 
 #include "admin/explain.h"
@@ -25,6 +25,8 @@ struct admin_views {
     struct explain_world (*world)(void *arg);
     /* Adds the snapshot as text or JSON. */
     void (*dump)(void *arg, bool is_json, struct buf *out);
+    /* Adds the certificates of hosts (certs.h). Errors: E_NOMEM. */
+    enum err (*certs)(void *arg, struct buf *out);
     /* Calls fn for each present diagnostic. Errors: E_NOMEM. */
     enum err (*each_diag)(void *arg, diag_fn *fn, void *fn_arg);
 };

@@ -250,6 +250,15 @@ static void show_diagnostics(const struct call *c, struct debug_params *p)
     r->type = p->is_text ? TYPE_TEXT : TYPE_JSON;
 }
 
+static void view_certs(const struct call *c)
+{
+    struct admin_response *r = c->response;
+    enum err e = c->views->certs(c->views->arg, &r->body);
+    r->body.bad = r->body.bad || e != E_OK;
+    r->status = 200;
+    r->type = TYPE_JSON;
+}
+
 static void view_top(const struct call *c)
 {
     struct metrics_input in = metrics_of(c);
@@ -307,6 +316,7 @@ static const struct {
     {STR_INIT("/metrics"),           false, view_metrics    },
     {STR_INIT("/debug/explain"),     true,  view_explain    },
     {STR_INIT("/debug/dump"),        true,  view_dump       },
+    {STR_INIT("/debug/certs"),       true,  view_certs      },
     {STR_INIT("/debug/diagnostics"), true,  view_diagnostics},
     {STR_INIT("/debug/top"),         true,  view_top        },
 };
@@ -332,9 +342,10 @@ static void route(const struct admin_views *views, const struct http_request *r,
         i++;
     }
     if (i == PATHS_N) {
-        answer_error(response, 404, "not_found",
-                     "there are /healthz, /readyz, /metrics and, from the loopback, "
-                     "/debug/explain, /debug/dump, /debug/diagnostics and /debug/top");
+        answer_error(
+            response, 404, "not_found",
+            "there are /healthz, /readyz, /metrics and, from the loopback, "
+            "/debug/explain, /debug/dump, /debug/certs, /debug/diagnostics and /debug/top");
     } else if (!is_get(r)) {
         answer_error(response, 405, "method_not_allowed", "this port is read-only: use GET");
     } else if (paths[i].is_local && (r->peer == NULL || !ip_is_loopback(&r->peer->ip))) {

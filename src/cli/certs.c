@@ -1,313 +1,363 @@
-/* lintel certs: the certificates that Ingresses name for their hosts: whose they are, until when,
- * and what is wrong with them. Secrets of a cluster are fetched by name, those of Ingresses that
- * are ours and no others. Private keys are read to see that they belong to their certificate;
- * nothing of them is shown. */
+/* lintel certs: the certificates of hosts: whose they are, until when, and what is wrong with them.
+ * What is to be told comes as JSON (admin/certs.h), from a running Lintel or out of objects that
+ * are read here; the table is drawn from it. Secrets of a cluster are fetched by name, those in use
+ * and no others. */
+#include "admin/certs.h"
+
+#include "cli/ask.h"
 #include "cli/cluster.h"
 #include "cli/commands.h"
 #include "cli/grid.h"
 #include "cli/out.h"
-#include "cli/served.h"
 
 #include "base/mem.h"
-#include "document/json_write.h"
-#include "tls/certificate.h"
+#include "base/vec.h"
+#include "document/json.h"
+#include "wire/date.h"
 
+#include <stdlib.h>
 #include <unistd.h>
 
-enum { DAY_S = 24 * 3600, SOON_DAYS = 14, TEXT_BYTES_MAX = 1 << 20 };
+enum { DAY_S = 24 * 3600, SOON_DAYS = 14, DATE_BYTES = 40, DATE_N = 10, NAMES_BYTES_MAX = 1 << 16 };
 
-struct certs {
-    const struct offline *o;
+/* ---- the table ---- */
+
+struct table {
+    const struct cli_args *args;
     int64_t now_s;
-    struct grid *grid; /* one of the two */
-    struct json *json;
-    size_t bad_n, soon_n, all_n;
+    struct grid hosts, authorities;
+    bool has_color;
+    size_t host_n, soon_n, all_n; /* all_n: with a certificate */
+    size_t bad_n, ending_n;
 };
 
-struct row { /* one host of one Ingress */
-    const struct ingress *ingress;
-    struct str host, secret;
-    struct tls_certificate *certificate; /* NULL: none that can be used */
-    const char *problem, *mend;          /* NULL: all is well */
-    int64_t days;                        /* until it ends */
-};
-
-/* ---- looking ---- */
-
-static struct str data_get(const struct secret *s, struct str key)
+static struct str text_of(const struct tree_node *row, const char *name)
 {
-    for (uint32_t i = 0; i < s->data_n; i++) {
-        if (str_eq(s->data[i].key, key)) {
-            return s->data[i].value;
+    return tree_get_string(row, str_from_cstr(name));
+}
+
+/* False: the row has no certificate. */
+static bool end_of(const struct tree_node *row, int64_t *ret)
+{
+    const struct tree_node *node = tree_get(row, STR("notAfter"));
+    return node != NULL && tree_to_int(node, ret);
+}
+
+static int64_t days_left(const struct table *t, int64_t end)
+{
+    int64_t left = end - t->now_s;
+    return left / DAY_S - (left < 0 && left % DAY_S != 0);
+}
+
+static bool is_ending(const struct table *t, int64_t end)
+{
+    return cli_is_given(t->args, CLI_OPT_expiring_within) &&
+           end - t->now_s <= (int64_t)(cli_number(t->args, CLI_OPT_expiring_within) / USEC_PER_SEC);
+}
+
+static void count(struct table *t, const struct tree_node *row)
+{
+    int64_t end;
+    bool is_bad = text_of(row, "problem").n > 0;
+    bool is_own = text_of(row, "secret").n == 0;
+    t->bad_n += is_bad;
+    t->host_n += str_eq(text_of(row, "role"), STR("host"));
+    if (!end_of(row, &end) || is_own) {
+        return; /* one of Lintel's own making is renewed by starting it */
+    }
+    t->all_n++;
+    t->soon_n += !is_bad && days_left(t, end) < SOON_DAYS;
+    t->ending_n += is_ending(t, end);
+}
+
+static void add_end(struct table *t, struct grid *g, const struct tree_node *row)
+{
+    char date[DATE_BYTES];
+    struct wr w = wr_make(date, sizeof(date));
+    int64_t end;
+    if (!end_of(row, &end)) {
+        grid_add(g, GRID_PLAIN, STR_EMPTY);
+        grid_add(g, GRID_PLAIN, STR_EMPTY);
+        return;
+    }
+    int64_t days = days_left(t, end);
+    date_emit_rfc3339(&w, end);
+    grid_add(g, GRID_PLAIN, str_first(str_make(date, wr_n(&w)), DATE_N));
+    grid_addf(g,
+              days < 0                                ? GRID_BAD
+              : days < SOON_DAYS || is_ending(t, end) ? GRID_WARNING
+                                                      : GRID_GOOD,
+              "%lld", (long long)days);
+}
+
+static void add_verdict(struct grid *g, const struct tree_node *row)
+{
+    struct str problem = text_of(row, "problem"), mend = text_of(row, "mend");
+    struct str note = text_of(row, "note");
+    bool is_bad = problem.n > 0;
+    struct str first = is_bad ? problem : STR("ok"), second = is_bad ? mend : note;
+    struct str third = is_bad ? note : STR_EMPTY;
+    grid_addf(g,
+              is_bad       ? GRID_BAD
+              : note.n > 0 ? GRID_WARNING
+                           : GRID_GOOD,
+              "%.*s%s%.*s%s%.*s", STR_ARG(first), second.n > 0 ? "; " : "", STR_ARG(second),
+              third.n > 0 ? "; " : "", STR_ARG(third));
+}
+
+static void add_owner(struct grid *g, const struct tree_node *row)
+{
+    struct str space = text_of(row, "namespace"), name = text_of(row, "ingress");
+    if (name.n == 0) {
+        grid_add(g, GRID_PLAIN, STR_EMPTY);
+    } else {
+        grid_addf(g, GRID_PLAIN, "%.*s/%.*s", STR_ARG(space), STR_ARG(name));
+    }
+}
+
+static void add_names(struct grid *g, const struct tree_node *row)
+{
+    const struct tree_node *names = tree_get(row, STR("names"));
+    struct buf text;
+    buf_init(&text, NAMES_BYTES_MAX);
+    for (uint32_t i = 0; names != NULL && names->kind == TREE_SEQUENCE && i < names->n; i++) {
+        buf_add_str(&text, i > 0 ? STR(",") : STR_EMPTY);
+        buf_add_str(&text, tree_text(tree_item(names, i)));
+    }
+    grid_add(g, GRID_PLAIN, text.bad ? STR("(many)") : buf_str(&text));
+    buf_fini(&text);
+}
+
+static void add_host_row(struct table *t, const struct tree_node *row)
+{
+    struct grid *g = &t->hosts;
+    struct str host = text_of(row, "host");
+    bool is_default = str_eq(text_of(row, "role"), STR("default"));
+    grid_add(g, GRID_PLAIN, host.n > 0 ? host : is_default ? STR("(default)") : STR("*"));
+    add_owner(g, row);
+    grid_add(g, GRID_PLAIN, text_of(row, "secret"));
+    add_names(g, row);
+    grid_add(g, GRID_PLAIN, text_of(row, "subject"));
+    grid_add(g, GRID_PLAIN, text_of(row, "issuer"));
+    grid_add(g, GRID_PLAIN, text_of(row, "keyType"));
+    add_end(t, g, row);
+    add_verdict(g, row);
+}
+
+static void add_authority_row(struct table *t, const struct tree_node *row)
+{
+    const struct tree_node *n = tree_get(row, STR("certificates"));
+    struct grid *g = &t->authorities;
+    add_owner(g, row);
+    grid_add(g, GRID_PLAIN, text_of(row, "secret"));
+    grid_add(g, GRID_PLAIN, n == NULL ? STR_EMPTY : tree_text(n));
+    grid_add(g, GRID_PLAIN, text_of(row, "subject"));
+    add_end(t, g, row);
+    add_verdict(g, row);
+}
+
+/* A tree_sink's on_document. */
+static enum err on_rows(void *arg, const struct tree_node *root)
+{
+    struct table *t = arg;
+    if (root->kind != TREE_SEQUENCE) {
+        return E_PROTO;
+    }
+    for (uint32_t i = 0; i < root->n; i++) {
+        const struct tree_node *row = tree_item(root, i);
+        count(t, row);
+        if (str_eq(text_of(row, "role"), STR("clientAuthority"))) {
+            add_authority_row(t, row);
+        } else {
+            add_host_row(t, row);
         }
     }
-    return STR_EMPTY;
+    return E_OK;
 }
 
-static const struct secret *secret_find(const struct certs *c, const struct row *r)
+static void ignore_diag(void *arg, const struct diag *d)
 {
-    return (const struct secret *)(const void *)store_get(
-        c->o->store, OBJECT_SECRET, r->ingress->object.namespace_name, r->secret);
+    (void)arg, (void)d; /* then there are no rows */
 }
 
-static void problem_set(struct row *r, const char *what, const char *mend)
+static void emit_text(const struct table *t, struct buf *out)
 {
-    if (r->problem == NULL) { /* the first one counts */
-        r->problem = what;
-        r->mend = mend;
+    grid_emit(out, &t->hosts, 0, t->has_color);
+    if (t->host_n == 0) {
+        buf_add_str(out, STR("no Ingress of ours has spec.tls\n"));
+    }
+    if (t->authorities.n > t->authorities.column_n) {
+        buf_add_char(out, '\n');
+        grid_emit(out, &t->authorities, 0, t->has_color);
+    }
+    if (t->soon_n > 0) {
+        buf_addf(out, "%zu of %zu end within %d days\n", t->soon_n, t->all_n, SOON_DAYS);
     }
 }
 
-static void fault_set(struct row *r, enum tls_fault fault)
+/* json: what certs_emit() makes. */
+static int show(const struct cli_args *a, struct str json)
 {
-    if (fault != TLS_FAULT_NONE) {
-        problem_set(r, tls_fault_text(fault)->what, tls_fault_text(fault)->mend);
+    static const char *const host_heads[] = {"HOST",   "INGRESS", "SECRET", "NAMES", "SUBJECT",
+                                             "ISSUER", "KEY",     "ENDS",   "DAYS",  "VERDICT"};
+    static const char *const authority_heads[] = {
+        "INGRESS", "CLIENT AUTHORITIES", "N", "SUBJECT", "ENDS", "DAYS", "VERDICT"};
+    struct table t = {.args = a,
+                      .now_s = (int64_t)(clock_wall() / USEC_PER_SEC),
+                      .has_color = out_has_color(STDOUT_FILENO)};
+    const struct tree_sink sink = {.arg = &t, .on_document = on_rows, .on_diag = ignore_diag};
+    struct buf out;
+    grid_init(&t.hosts, host_heads, sizeof(host_heads) / sizeof(host_heads[0]));
+    grid_init(&t.authorities, authority_heads,
+              sizeof(authority_heads) / sizeof(authority_heads[0]));
+    buf_init(&out, CLI_OUT_BYTES_MAX);
+    enum err e = json_parse(json, &sink);
+    if (cli_number(a, CLI_OPT_output) == 1) {
+        buf_add_str(&out, json);
+    } else {
+        emit_text(&t, &out);
     }
+    out.bad = out.bad || e != E_OK;
+    int status = out_result(&out);
+    buf_fini(&out);
+    grid_fini(&t.hosts);
+    grid_fini(&t.authorities);
+    return t.bad_n > 0 || t.ending_n > 0 ? EXIT_BAD : status;
 }
 
-static void secret_fetch(const struct certs *c, struct row *r)
-{
-    if (c->o->client == NULL || r->secret.n == 0 || secret_find(c, r) != NULL) {
-        return;
-    }
-    struct cluster_answer answer =
-        cluster_get_secret(c->o, r->ingress->object.namespace_name, r->secret);
-    if (answer.error == E_OK || answer.error == E_NOTFOUND) {
-        return;
-    }
-    problem_set(r, answer.status == 403 ? "must not be read (403)" : "cannot be read",
-                answer.status == 403 ? "ask for the right to get this Secret" : NULL);
-}
+/* ---- Secrets of a cluster ---- */
 
-static void certificate_look(const struct certs *c, struct row *r)
-{
-    enum tls_fault fault = TLS_FAULT_NONE;
-    const struct secret *s = secret_find(c, r);
-    if (s == NULL) {
-        problem_set(r, "there is no such Secret", "create it or correct secretName");
-        return;
-    }
-    enum err e = tls_certificate_parse(data_get(s, STR("tls.crt")), data_get(s, STR("tls.key")),
-                                       &fault, &r->certificate);
-    if (e != E_OK) {
-        fault_set(r, fault);
-        problem_set(r, err_text(e), NULL);
-        return;
-    }
-    int64_t left = tls_certificate_not_after(r->certificate) - c->now_s;
-    r->days = left / DAY_S - (left < 0);
-    fault_set(r, tls_certificate_judge(r->certificate, c->now_s));
-}
-
-static bool does_cover(const struct tls_certificate *c, struct str host)
-{
-    char lower[SNAP_HOST_BYTES_MAX];
-    struct wr w = wr_make(lower, sizeof(lower));
-    for (size_t i = 0; i < host.n; i++) {
-        wr_char(&w, ascii_lower(host.p[i]));
-    }
-    return !w.bad && tls_certificate_covers(c, str_make(lower, host.n));
-}
-
-static void row_fill(const struct certs *c, struct row *r)
-{
-    if (r->secret.n == 0) {
-        problem_set(r, "names no Secret", "write spec.tls[].secretName");
-        return;
-    }
-    secret_fetch(c, r);
-    if (r->problem == NULL) {
-        certificate_look(c, r);
-    }
-    if (r->certificate != NULL && r->host.n > 0 && !does_cover(r->certificate, r->host)) {
-        problem_set(r, "does not cover the host", "have one made that names this host");
-    }
-}
-
-/* ---- showing ---- */
-
-static enum grid_color days_color(const struct row *r)
-{
-    return r->days < 0 ? GRID_BAD : r->days < SOON_DAYS ? GRID_WARNING : GRID_GOOD;
-}
-
-struct names {
-    struct buf *text; /* one of the two */
-    struct json *json;
+struct wanted {
+    struct str namespace_name, name; /* the compiler's */
+    const char *trouble;             /* NULL: it is here, or surely is not */
 };
 
-static void add_name(void *arg, struct str name)
+struct wanted_list {
+    struct wanted *items;
+    size_t n, cap;
+    enum err err;
+};
+
+static void want(void *arg, struct str namespace_name, struct str name)
 {
-    struct names *n = arg;
-    if (n->json != NULL) {
-        json_str(n->json, name);
-    } else {
-        buf_add_str(n->text, n->text->n > 0 ? STR(",") : STR_EMPTY);
-        buf_add_str(n->text, name);
+    struct wanted_list *l = arg;
+    enum err e = VEC_ROOM(l->items, l->n, l->cap, SIZE_MAX);
+    l->err = l->err == E_OK ? e : l->err;
+    if (e == E_OK) {
+        l->items[l->n++] = (struct wanted){namespace_name, name, NULL};
     }
 }
 
-static void text_certificate(struct certs *c, const struct row *r)
+static int wanted_cmp(const void *a, const void *b)
 {
-    static void (*const parts[])(const struct tls_certificate *, struct buf *) = {
-        tls_certificate_emit_subject, tls_certificate_emit_issuer, tls_certificate_emit_key_type};
-    struct buf text;
-    struct names names = {.text = &text};
-    buf_init(&text, TEXT_BYTES_MAX);
-    tls_certificate_each_name(r->certificate, add_name, &names);
-    grid_add(c->grid, GRID_PLAIN, buf_str(&text));
-    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
-        buf_reset(&text);
-        parts[i](r->certificate, &text);
-        grid_add(c->grid, GRID_PLAIN, buf_str(&text));
-    }
-    grid_addf(c->grid, days_color(r), "%lld", (long long)r->days);
-    buf_fini(&text);
+    const struct wanted *x = a, *y = b;
+    int order = str_cmp(x->namespace_name, y->namespace_name);
+    return order != 0 ? order : str_cmp(x->name, y->name);
 }
 
-static void text_row(struct certs *c, const struct row *r)
+static const char *trouble_of(const void *arg, struct str namespace_name, struct str name)
 {
-    enum { CERTIFICATE_CELLS = 5 };
-    const struct object *o = &r->ingress->object;
-    grid_add(c->grid, GRID_PLAIN, r->host.n > 0 ? r->host : STR("*"));
-    grid_addf(c->grid, GRID_PLAIN, "%.*s/%.*s", STR_ARG(o->namespace_name), STR_ARG(o->name));
-    grid_add(c->grid, GRID_PLAIN, r->secret);
-    if (r->certificate != NULL) {
-        text_certificate(c, r);
-    }
-    for (size_t i = 0; r->certificate == NULL && i < CERTIFICATE_CELLS; i++) {
-        grid_add(c->grid, GRID_PLAIN, STR_EMPTY);
-    }
-    grid_addf(c->grid, r->problem == NULL ? GRID_GOOD : GRID_BAD, "%s%s%s",
-              r->problem == NULL ? "ok" : r->problem,
-              r->problem != NULL && r->mend != NULL ? "; " : "",
-              r->problem != NULL && r->mend != NULL ? r->mend : "");
+    const struct wanted_list *l = arg;
+    const struct wanted key = {namespace_name, name, NULL};
+    const struct wanted *w =
+        l->n == 0 ? NULL : bsearch(&key, l->items, l->n, sizeof(*l->items), wanted_cmp);
+    return w == NULL ? NULL : w->trouble;
 }
 
-static void json_certificate(struct json *j, const struct row *r)
+static void fetch(const struct offline *o, struct wanted *w)
 {
-    struct buf text;
-    struct names names = {.json = j};
-    buf_init(&text, TEXT_BYTES_MAX);
-    tls_certificate_emit_subject(r->certificate, &text);
-    json_name_str(j, "subject", buf_str(&text));
-    buf_reset(&text);
-    tls_certificate_emit_issuer(r->certificate, &text);
-    json_name_str(j, "issuer", buf_str(&text));
-    buf_reset(&text);
-    tls_certificate_emit_key_type(r->certificate, &text);
-    json_name_str(j, "keyType", buf_str(&text));
-    buf_fini(&text);
-    json_name(j, "names");
-    json_array(j);
-    tls_certificate_each_name(r->certificate, add_name, &names);
-    json_end_array(j);
-    int64_t end = tls_certificate_not_after(r->certificate);
-    json_name_u64(j, "notAfter", end > 0 ? (uint64_t)end : 0);
-    json_name_u64(j, "daysLeft", r->days > 0 ? (uint64_t)r->days : 0);
+    struct cluster_answer answer = cluster_get_secret(o, w->namespace_name, w->name);
+    if (answer.error != E_OK && answer.error != E_NOTFOUND) {
+        w->trouble = answer.status == 403 ? "must not be read (403)" : "cannot be read";
+    }
+    compile_secret_missing(o->compile, w->namespace_name, w->name); /* or it is here: look anew */
 }
 
-static void json_row(struct certs *c, const struct row *r)
+static enum err fetch_all(struct offline *o, struct wanted_list *l)
 {
-    struct json *j = c->json;
-    json_object(j);
-    json_name_str(j, "host", r->host);
-    json_name_str(j, "namespace", r->ingress->object.namespace_name);
-    json_name_str(j, "ingress", r->ingress->object.name);
-    json_name_str(j, "secret", r->secret);
-    if (r->certificate != NULL) {
-        json_certificate(j, r);
+    if (o->client == NULL) {
+        return E_OK; /* manifests have them */
     }
-    json_name_cstr(j, "problem", r->problem);
-    json_name_cstr(j, "mend", r->problem != NULL ? r->mend : NULL);
-    json_end_object(j);
-}
-
-static void row_show(struct certs *c, const struct ingress *ingress, struct str secret,
-                     struct str host)
-{
-    struct row r = {.ingress = ingress, .host = host, .secret = secret};
-    row_fill(c, &r);
-    if (c->json != NULL) {
-        json_row(c, &r);
-    } else {
-        text_row(c, &r);
+    compile_each_secret(o->compile, want, l);
+    TRY(l->err);
+    if (l->n > 1) {
+        qsort(l->items, l->n, sizeof(*l->items), wanted_cmp);
     }
-    c->all_n++;
-    c->bad_n += r.problem != NULL;
-    c->soon_n += r.problem == NULL && r.days < SOON_DAYS;
-    tls_certificate_free(r.certificate);
+    for (size_t i = 0; i < l->n; i++) {
+        fetch(o, &l->items[i]);
+    }
+    return offline_refresh(o);
 }
 
 /* ---- the command ---- */
 
-static void each_tls(struct certs *c, const struct ingress *ingress)
+static bool is_ours(const void *arg, const struct ingress *ingress, const char **ret_why)
 {
-    for (uint32_t i = 0; i < ingress->tls_n; i++) {
-        const struct ingress_tls *t = &ingress->tls[i];
-        for (uint32_t k = 0; k < t->host_n; k++) {
-            row_show(c, ingress, t->secret, t->hosts[k]);
-        }
-        if (t->host_n == 0) {
-            row_show(c, ingress, t->secret, STR_EMPTY);
-        }
-    }
+    return compile_is_ours(arg, ingress, ret_why);
 }
 
-static enum err collect(struct certs *c)
+static enum err gather(struct offline *o, struct buf *out)
 {
-    const struct ingress **ingresses;
-    size_t n;
-    TRY(served_ingresses(c->o, &ingresses, &n));
-    for (size_t i = 0; i < n; i++) {
-        each_tls(c, ingresses[i]);
-    }
-    mem_free(ingresses);
-    return E_OK;
-}
-
-static enum err emit_text(struct certs *c, struct buf *out)
-{
-    static const char *const heads[] = {"HOST",   "INGRESS", "SECRET", "NAMES",  "SUBJECT",
-                                        "ISSUER", "KEY",     "DAYS",   "VERDICT"};
-    struct grid g;
-    grid_init(&g, heads, sizeof(heads) / sizeof(heads[0]));
-    c->grid = &g;
-    enum err e = collect(c);
-    grid_emit(out, &g, 0, out_has_color(STDOUT_FILENO));
-    grid_fini(&g);
-    if (c->all_n == 0) {
-        buf_add_str(out, STR("no Ingress of ours has spec.tls\n"));
-    } else if (c->soon_n > 0) {
-        buf_addf(out, "%zu of %zu end within %d days\n", c->soon_n, c->all_n, SOON_DAYS);
-    }
+    struct wanted_list l = {0};
+    enum err e = fetch_all(o, &l);
+    struct certs_world world = {
+        .world = {.snapshot = offline_snapshot(o),
+                  .store = o->store,
+                  .is_ours = is_ours,
+                  .is_ours_arg = o->compile,
+                  .is_offline = true},
+        .default_namespace = o->options.default_certificate_namespace,
+        .default_certificate = o->options.default_certificate,
+        .now_s = (int64_t)(clock_wall() / USEC_PER_SEC),
+        .trouble = trouble_of,
+        .trouble_arg = &l,
+    };
+    e = e == E_OK ? certs_emit(out, &world) : e;
+    mem_free(l.items);
     return e;
 }
 
-static enum err emit_json(struct certs *c, struct buf *out)
+static int certs_here(const struct cli_args *a)
 {
-    struct json j = json_make(out, true);
-    c->json = &j;
-    json_array(&j);
-    enum err e = collect(c);
-    json_end_array(&j);
-    json_finish(&j);
-    return e;
+    struct offline o = {0};
+    struct buf json;
+    struct compile_options options = command_compile_options(a);
+    const char *path = cli_text(a, CLI_OPT_manifests).p;
+    struct offline_source source = command_offline_source(a, &path, 1);
+    int status = EXIT_BAD;
+    buf_init(&json, CLI_OUT_BYTES_MAX);
+    if (offline_open(&o, &source, &options) == E_OK) {
+        enum err e = gather(&o, &json);
+        json.bad = json.bad || e != E_OK;
+        status = json.bad ? out_result(&json) : show(a, buf_str(&json));
+    }
+    offline_close(&o);
+    buf_fini(&json);
+    return status;
 }
 
-static int report(const struct cli_args *a, const struct offline *o)
+static int certs_there(const struct cli_args *a)
 {
-    struct certs c = {.o = o, .now_s = (int64_t)(clock_wall() / USEC_PER_SEC)};
-    struct buf out;
-    buf_init(&out, CLI_OUT_BYTES_MAX);
-    enum err e = cli_number(a, CLI_OPT_output) == 1 ? emit_json(&c, &out) : emit_text(&c, &out);
-    out.bad = out.bad || e != E_OK;
-    int status = out_result(&out);
-    buf_fini(&out);
-    return c.bad_n > 0 ? EXIT_BAD : status;
+    struct ask_answer answer;
+    int status = EXIT_BAD;
+    if (ask_view(&answer, cli_text(a, CLI_OPT_server), STR("/debug/certs")) == E_OK) {
+        status = show(a, answer.body);
+    }
+    ask_fini(&answer);
+    return status;
 }
 
 int command_certs(const struct cli_args *a)
 {
-    return command_with_objects(a, report);
+    bool is_here = cli_is_given(a, CLI_OPT_manifests) || cli_is_given(a, CLI_OPT_kubeconfig);
+    if (!command_source_is_right(a)) {
+        return EXIT_USAGE;
+    }
+    if (is_here == cli_is_given(a, CLI_OPT_server)) {
+        out_complain(
+            "certs needs one of --manifests DIR, --kubeconfig FILE and --server ADDR: what "
+            "shall it look at?");
+        return EXIT_USAGE;
+    }
+    return is_here ? certs_here(a) : certs_there(a);
 }

@@ -197,6 +197,14 @@ enum err offline_open(struct offline *o, const struct offline_source *source,
     return e;
 }
 
+enum err offline_refresh(struct offline *o)
+{
+    bool is_new;
+    compile_on_pending(o->compile, NULL, NULL);
+    TRY(compile_run(o->compile, shard_take, o->publish));
+    return publish_commit(o->publish, false, &is_new);
+}
+
 void offline_close(struct offline *o)
 {
     publish_free(o->publish);

@@ -34,6 +34,9 @@ struct offline {
 enum err offline_open(struct offline *o, const struct offline_source *source,
                       const struct compile_options *options);
 void offline_close(struct offline *o);
+/* Of a cluster, once its Secrets are in the store: compiles and commits what has changed, by what
+ * is there now. Errors: any. */
+enum err offline_refresh(struct offline *o);
 const struct snapshot *offline_snapshot(const struct offline *o);
 /* All diagnostics, sorted. *ret_names: backends whose external name would have to be looked up;
  * that is not done here, so it is no diagnostic either. Errors: E_NOMEM. */

@@ -125,17 +125,20 @@ const struct cli_command cli_commands[CLI_COMMANDS_N] = {
         .arguments = "",
         .summary = "List the certificates of hosts, until when they last, what is wrong.",
         .description =
-            "For each host in spec.tls of an Ingress: its Secret, the names of the certificate in "
-            "it, subject, issuer, kind of key and days until it ends, and what keeps it from being "
-            "served: a missing Secret, a key of another certificate, a name that is not "
-            "covered.\n\n"
+            "For each host that gets a certificate, listed in spec.tls of an Ingress or found by its "
+            "rules: the Secret, the names of the certificate in it, subject, issuer, kind of key "
+            "and when it ends, and what keeps it from being served: a missing Secret, a key of "
+            "another certificate, a name that is not covered. A host with keys of two kinds has two "
+            "rows. Then the default certificate, and for each Ingress that asks clients for "
+            "certificates its authorities: of several the one that ends next.\n\n"
             "Secrets of a cluster are fetched by name, just those that Ingresses of ours refer to. "
             "Nothing of a private key is shown.",
         .exits = "0 when every host has its certificate.\n"
-                 "1 when one has none that can be used.\n"
+                 "1 when one has none that can be used, or ends within --expiring-within.\n"
                  "2 for a wrong command line.",
         .example = {{"lintel certs --kubeconfig ~/.kube/config", "What ends soon?"},
-                    {"lintel certs -o json --manifests ./manifests", "The same for programs."}},
+                    {"lintel certs --server 127.0.0.1:10254 --expiring-within 720h",
+                     "Does the running Lintel serve anything that ends within 30 days?"}},
     },
     [CLI_dump] = {
         .name = "dump",

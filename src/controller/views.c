@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "admin/certs.h"
 #include "snapshot/dump.h"
 
 static void count_diag(void *arg, const struct diag *d)
@@ -131,6 +132,17 @@ static void view_dump(void *arg, bool is_json, struct buf *out)
     out->bad = out->bad || e != E_OK;
 }
 
+static enum err view_certs(void *arg, struct buf *out)
+{
+    const struct pipeline *p = arg;
+    const struct certs_world world = {
+        .world = view_world(arg),
+        .default_namespace = p->options->compile.default_certificate_namespace,
+        .default_certificate = p->options->compile.default_certificate,
+        .now_s = (int64_t)(clock_wall() / USEC_PER_SEC)};
+    return certs_emit(out, &world);
+}
+
 static void view_further(void *arg, struct buf *out)
 {
     feedback_emit_metrics(arg, out);
@@ -147,6 +159,7 @@ void views_init(struct admin_views *ret, struct pipeline *p, struct feedback *f)
         .further_arg = f,
         .world = view_world,
         .dump = view_dump,
+        .certs = view_certs,
         .each_diag = pipeline_each_diag,
     };
 }

@@ -86,7 +86,8 @@ def test_the_three_commands(cluster, namespace, reader):
         assert each["address"] == pod["status"]["podIP"] + ":8080" and each["used"]
         assert each["node"] == pod["spec"]["nodeName"]
 
-    cert, = reader.told("certs")
+    cert, default = reader.told("certs")
+    assert (default["role"], default["secret"]) == ("default", "")
     assert (cert["host"], cert["names"], cert["problem"]) == ("web.example", ["web.example"], None)
 
     cluster.api.apply(plain("Lease", "lintel-leader", namespace, api="coordination.k8s.io/v1",
@@ -114,7 +115,7 @@ def test_an_address_that_is_published(cluster, namespace, reader):
 
 def test_what_may_not_be_read_is_said(cluster, namespace, reader):
     reader.allow(*READ)
-    row, = reader.told("certs", check=1)
+    row, _ = reader.told("certs", check=1)
     assert row["problem"] == "must not be read (403)"
     text = reader.run("status", "--namespace", namespace).stdout
     assert text.count("cannot be read (403)") == 2
@@ -124,5 +125,5 @@ def test_what_may_not_be_read_is_said(cluster, namespace, reader):
 def test_a_secret_that_is_gone(cluster, namespace, reader):
     reader.allow(*READ, *MORE)
     cluster.api.delete("Secret", "cert", namespace)
-    row, = reader.told("certs", check=1)
+    row, _ = reader.told("certs", check=1)
     assert row["problem"] == "there is no such Secret"

@@ -1,20 +1,26 @@
 """Lintel takes its objects from an API server, here a double: what its faults do to those who are
 served. The same with a real one: tests/e2e/test_source.py."""
+import base64
+import datetime
 import json
 import os
 import time
 
 import pytest
 
+from lib import pki
 from lib.kube_double import Double
 from lib.lintel import IS_SANITIZED, Lintel, command
-from lib.manifests import endpoint_slice, ingress, ingress_class, rule, service
+from lib.manifests import (endpoint_slice, ingress, ingress_class, rule, service, tls,
+                           tls_secret)
+from lib.wait import eventually
 
 PATHS = {"Ingress": "/apis/networking.k8s.io/v1/ingresses",
          "IngressClass": "/apis/networking.k8s.io/v1/ingressclasses",
          "Service": "/api/v1/services",
          "EndpointSlice": "/apis/discovery.k8s.io/v1/endpointslices",
-         "ConfigMap": "/api/v1/namespaces/default/configmaps"}
+         "ConfigMap": "/api/v1/namespaces/default/configmaps",
+         "Secret": "/api/v1/namespaces/default/secrets"}
 
 
 class Cluster(Double):
@@ -226,3 +232,79 @@ def test_a_bad_kubeconfig_is_told_and_mended(cluster, run, web, kubeconfig):
     kubeconfig.write_text(good)
     lintel.wait_ready()
     lintel.wait_answer(200, "/", "a.test")
+
+
+# ---- certificates ----
+
+def tls_route(name, *hosts):
+    return ingress(name, *(rule(host, ("/", "Prefix", "web:80")) for host in hosts),
+                   tls=[tls(name, *hosts)])
+
+
+def stored(item):
+    """As an API server gives a Secret."""
+    data = {key: base64.b64encode(text.encode()).decode() for key, text in item["stringData"].items()}
+    return {key: value for key, value in item.items() if key != "stringData"} | {"data": data}
+
+
+async def forbid_secret(_, request, reply, name="forbidden"):
+    is_it = request.path.endswith("/secrets/" + name)
+    if is_it:
+        await reply.start(403, {})
+        await reply.send(b'{"kind":"Status","apiVersion":"v1","status":"Failure","code":403}')
+        await reply.end()
+    return is_it
+
+
+def test_certs_of_a_cluster(cluster, kubeconfig, web):
+    """Fetched one by one, and compiled like those of manifests."""
+    root = pki.Authority()
+    cluster.fault = forbid_secret
+    cluster.put(tls_route("good", "a.test", "b.test"), tls_route("gone", "c.test"),
+                tls_route("forbidden", "d.test"),
+                stored(tls_secret("good", root.issue("a.test"))),
+                stored(tls_secret("unused", root.issue("e.test"))))
+    told = json.loads(command("certs", "--kubeconfig", kubeconfig, "-o", "json", check=1).stdout)
+    rows = {row["host"]: row for row in told if row["role"] == "host"}
+    assert rows["a.test"]["isServed"] and rows["a.test"]["problem"] is None
+    assert not rows["b.test"]["isServed"] and rows["b.test"]["problem"] == "does not cover the host"
+    assert rows["c.test"]["problem"] == "there is no such Secret"
+    assert rows["d.test"]["problem"] == "must not be read (403)"
+    asked = {request.path.rpartition("/")[2] for request in cluster.requests
+             if "/secrets" in request.path}
+    assert asked == {"good", "gone", "forbidden"}
+
+
+def test_explain_does_not_read_them_and_says_so(cluster, kubeconfig, web):
+    one = tls_route("guarded", "a.test")
+    one["metadata"]["annotations"] = {
+        "nginx.ingress.kubernetes.io/auth-tls-secret": "default/guarded"}
+    cluster.put(one, tls_route("other", "b.test"))
+
+    def explain(*arguments, check=0):
+        return command("explain", "--kubeconfig", kubeconfig, *arguments, check=check).stdout
+    text = explain("https://a.test/")
+    assert "Secrets of a cluster are not read here" in text and "own making" not in text
+    assert "is asked for a certificate, by a Secret that is not read here" in text
+    told = json.loads(explain("https://a.test/", "-o", "json"))["tls"]
+    assert not told["areSecretsRead"] and told["certificates"] == []
+    explain("https://b.test/", "-H", "Host: web.test", check=1) # no route, but not 421
+    assert "421" in explain("https://b.test/", "-H", "Host: a.test", check=1)
+    assert not [each for each in cluster.requests if "/secrets" in each.path]
+
+
+def test_a_running_one_follows_them(cluster, run, web):
+    name = "nginx_ingress_controller_ssl_expire_time_seconds"
+    root = pki.Authority()
+    cluster.put(tls_route("cert", "a.test"))
+    lintel = run()
+    assert not lintel.metrics().all(name)
+    first, second = root.issue("a.test", ends=3), root.issue("a.test", ends=60)
+    for identity in (first, second):
+        cluster.put(stored(tls_secret("cert", identity)))
+        end = identity.x509.not_valid_after.replace(tzinfo=datetime.timezone.utc).timestamp()
+        eventually(lambda: [value for _, value in lintel.metrics().all(name)] == [end],
+                   what="the new end")
+    told = json.loads(command("certs", "--server", f"127.0.0.1:{lintel.health_port}", "-o", "json",
+                              check=0).stdout)
+    assert told[0]["host"] == "a.test" and told[0]["isServed"] and told[0]["daysLeft"] in (59, 60)

@@ -42,7 +42,9 @@ def fixture_load(tmp_path):
 
 
 def told(made, check):
-    return json.loads(command("certs", "-o", "json", "--manifests", made.path, check=check).stdout)
+    """Of hosts; the default certificate is test_certs.py's."""
+    done = command("certs", "-o", "json", "--manifests", made.path, check=check)
+    return [row for row in json.loads(done.stdout) if row["role"] == "host"]
 
 
 def test_a_good_one(tmp_path, load):
@@ -59,7 +61,8 @@ def test_a_good_one(tmp_path, load):
     text = command("certs", "--manifests", made.path, check=0).stdout
     assert "\033" not in text and "within" not in text
     lines = text.splitlines()
-    assert len(lines) == 4 and len({line.index("EC prime") for line in lines[1:]}) == 1
+    assert len(lines) == 5 and lines[4].startswith("(default)")
+    assert len({line.index("EC prime") for line in lines[1:4]}) == 1
 
 
 def test_one_that_ends_soon_is_no_error(tmp_path, load):

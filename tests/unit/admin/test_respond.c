@@ -18,6 +18,7 @@ struct world {
     struct admin_views views;
     struct http_peer peer;
     struct admin_response response;
+    enum err certs_error;
 };
 
 static void fake_metrics(void *arg, struct metrics_input *in)
@@ -36,6 +37,13 @@ static void fake_dump(void *arg, bool is_json, struct buf *out)
 {
     (void)arg;
     buf_add_str(out, is_json ? STR("json dump") : STR("text dump"));
+}
+
+static enum err fake_certs(void *arg, struct buf *out)
+{
+    const struct world *w = arg;
+    buf_add_str(out, STR("[]\n"));
+    return w->certs_error;
 }
 
 static enum err fake_each_diag(void *arg, diag_fn *fn, void *fn_arg)
@@ -63,6 +71,7 @@ static int make_world(void **state)
                                    .metrics = fake_metrics,
                                    .world = fake_world,
                                    .dump = fake_dump,
+                                   .certs = fake_certs,
                                    .each_diag = fake_each_diag};
     assert_int_equal(ip_parse(STR("127.0.0.1"), &w.peer.ip), E_OK);
     buf_init(&w.response.body, 1 << 20);
@@ -160,7 +169,7 @@ static void metrics(void **state)
 
 static void debug_is_for_the_loopback(void **state)
 {
-    static const char *const views[] = {"/debug/explain?url=a/", "/debug/dump",
+    static const char *const views[] = {"/debug/explain?url=a/", "/debug/dump", "/debug/certs",
                                         "/debug/diagnostics"};
     static const struct {
         const char *ip;
@@ -190,6 +199,10 @@ static void dump_and_diagnostics_in_both_forms(void **state)
     assert_true(says(w, "json dump"));
     assert_int_equal(ask(w, "GET", "/debug/dump?output=text"), 200);
     assert_true(says(w, "text dump"));
+    assert_int_equal(ask(w, "GET", "/debug/certs"), 200);
+    assert_string_equal(w->response.body.p, "[]\n");
+    w->certs_error = E_NOMEM;
+    assert_int_equal(ask(w, "GET", "/debug/certs"), 500);
     assert_int_equal(ask(w, "GET", "/debug/diagnostics"), 200);
     assert_true(says(w, "\"reason\": \"InvalidHost\"") && says(w, "\"line\": 7"));
     assert_int_equal(ask(w, "GET", "/debug/diagnostics?output=text"), 200);

@@ -1,0 +1,252 @@
+/* admin/certs: manifests in, rows out; and every allocation failing once. The whole of it, over
+ * running processes, is in tests/system/test_certs.py. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "admin/certs.h"
+#include "base/mem.h"
+#include "compile/compile.h"
+#include "publish/publish.h"
+#include "source/manifest.h"
+#include "stats/stats.h"
+#include "tls/certificate.h"
+#include "tls/library.h"
+
+#include <string.h>
+#include <unistd.h>
+
+enum { NOW = 1800000000, DAY = 24 * 3600 };
+
+static const char ingresses[] =
+    "apiVersion: networking.k8s.io/v1\nkind: IngressClass\nmetadata: {name: lintel}\n"
+    "spec: {controller: lintel.dev/ingress-controller}\n---\n"
+    "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata:\n  name: shop\n  annotations:\n"
+    "    nginx.ingress.kubernetes.io/auth-tls-secret: default/cert\n"
+    "spec:\n  ingressClassName: lintel\n"
+    "  tls: [{hosts: [a.test], secretName: cert}, {hosts: [b.test], secretName: gone}, "
+    "{secretName: "
+    "cert}]\n"
+    "  defaultBackend: {service: {name: web, port: {number: 80}}}\n  rules: [{host: a.test}, "
+    "{host: c.test}]\n---\n"
+    "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: theirs}\n"
+    "spec:\n  ingressClassName: other\n  defaultBackend: {service: {name: web, port: {number: "
+    "80}}}\n  tls: [{hosts: [d.test], secretName: cert}]\n---\n";
+
+static const struct compile_options options = {
+    .controller = STR_INIT("lintel.dev/ingress-controller"), .ingress_class = STR_INIT("lintel")};
+
+struct scene {
+    struct store *store;
+    struct compile *compile;
+    struct stats_area *stats;
+    struct publish *publish;
+    struct certs_world world;
+    struct buf out, yaml, authority, chain, key;
+};
+
+static bool is_ours(const void *arg, const struct ingress *ingress, const char **ret_why)
+{
+    return compile_is_ours(arg, ingress, ret_why);
+}
+
+static void put(void *arg, struct object *o)
+{
+    struct scene *s = arg;
+    assert_int_equal(store_put(s->store, o), E_OK);
+}
+
+static void refuse(void *arg, const struct diag *d)
+{
+    (void)arg;
+    fail_msg("%.*s %.*s", STR_ARG(d->what), STR_ARG(d->why));
+}
+
+/* Private keys go another way. */
+static enum err take(void *publish, const struct snap_shard *shard)
+{
+    return shard->kind >= SNAP_SECRET_FIRST ? E_OK : publish_add(publish, shard);
+}
+
+static void add_item(struct scene *s, const char *key, struct str text)
+{
+    struct str line;
+    buf_addf(&s->yaml, "  %s: |\n", key);
+    while (text.n > 0) {
+        (void)str_cut(text, '\n', &line, &text); /* the last line has an end, too */
+        buf_addf(&s->yaml, "    %.*s\n", STR_ARG(line));
+    }
+}
+
+static void add_secret(struct scene *s)
+{
+    static const struct str names[] = {STR_INIT("a.test"), STR_INIT("c.test")};
+    const struct tls_make m = {.common_name = "test",
+                               .names = names,
+                               .name_n = 2,
+                               .not_before = NOW - DAY,
+                               .not_after = NOW + 30 * DAY};
+    assert_int_equal(tls_certificate_make(&m, &s->authority, &s->chain, &s->key), E_OK);
+    buf_addf(&s->yaml, "%sapiVersion: v1\nkind: Secret\nmetadata: {name: cert}\nstringData:\n",
+             ingresses);
+    add_item(s, "tls.crt", buf_str(&s->chain));
+    add_item(s, "tls.key", buf_str(&s->key));
+    add_item(s, "ca.crt", buf_str(&s->authority));
+}
+
+static int make_scene(void **state)
+{
+    static struct scene s; /* NOLINT: the fixture of this file */
+    struct buf *bufs[] = {&s.out, &s.yaml, &s.authority, &s.chain, &s.key};
+    bool is_new;
+    int fd;
+    s = (struct scene){0};
+    for (size_t i = 0; i < sizeof(bufs) / sizeof(bufs[0]); i++) {
+        buf_init(bufs[i], 1 << 20);
+    }
+    assert_int_equal(store_new(&s.store), E_OK);
+    assert_int_equal(compile_new(s.store, &options, &s.compile), E_OK);
+    compile_set_time(s.compile, NOW);
+    assert_int_equal(stats_create(0, &s.stats, &fd), E_OK);
+    close(fd);
+    struct publish_options p = {.control_fd = -1, .stats = s.stats};
+    assert_int_equal(publish_new(&p, &s.publish), E_OK);
+    add_secret(&s);
+    assert_int_equal(manifest_parse(STR("m.yaml"), buf_str(&s.yaml), put, refuse, &s), E_OK);
+    assert_int_equal(compile_run(s.compile, take, s.publish), E_OK);
+    assert_int_equal(publish_commit(s.publish, true, &is_new), E_OK);
+    s.world = (struct certs_world){
+        .world = {.snapshot = publish_state(s.publish),
+                  .store = s.store,
+                  .is_ours = is_ours,
+                  .is_ours_arg = s.compile},
+        .now_s = NOW
+    };
+    *state = &s;
+    return 0;
+}
+
+static int free_scene(void **state)
+{
+    struct scene *s = *state;
+    struct buf *bufs[] = {&s->out, &s->yaml, &s->authority, &s->chain, &s->key};
+    for (size_t i = 0; i < sizeof(bufs) / sizeof(bufs[0]); i++) {
+        buf_fini(bufs[i]);
+    }
+    publish_free(s->publish);
+    compile_free(s->compile);
+    store_free(s->store);
+    stats_close(s->stats);
+    return 0;
+}
+
+/* ---- rows ---- */
+
+/* The rows between '{' and '}', each as it stands in the text. */
+static void expect_row(struct str *rest, const char *const *words)
+{
+    struct str row;
+    assert_true(str_cut(*rest, '}', &row, rest));
+    for (size_t i = 0; words[i] != NULL; i++) {
+        if (memmem(row.p, row.n, words[i], strlen(words[i])) == NULL) {
+            fail_msg("%s is not in %.*s", words[i], STR_ARG(row));
+        }
+    }
+}
+
+#define ROW(...) expect_row(&rest, (const char *const[]){__VA_ARGS__, NULL})
+
+static void rows_of_all_kinds(void **state)
+{
+    struct scene *s = *state;
+    assert_int_equal(certs_emit(&s->out, &s->world), E_OK);
+    struct str rest = buf_str(&s->out);
+    assert_null(memmem(rest.p, rest.n, "PRIVATE", 7));
+    ROW("\"role\": \"host\"", "\"host\": \"a.test\"", "\"ingress\": \"shop\"", "\"daysLeft\": 30",
+        "\"keyType\": \"EC prime256v1\"", "\"isServed\": true", "\"problem\": null");
+    ROW("\"host\": \"b.test\"", "\"isServed\": false", "\"there is no such Secret\"",
+        "\"mend\": \"");
+    ROW("\"host\": \"\"", "\"secret\": \"cert\"", "\"problem\": null", "\"isServed\": true");
+    ROW("\"host\": \"c.test\"", "\"secret\": \"cert\"", "\"isServed\": true");
+    ROW("\"role\": \"clientAuthority\"", "\"certificates\": 1", "\"isServed\": true",
+        "\"problem\": null");
+    assert_null(memchr(rest.p, '{', rest.n)); /* the default is that of the entry without hosts */
+}
+
+static const char *forbidden(const void *arg, struct str namespace_name, struct str name)
+{
+    (void)arg;
+    return str_eq(namespace_name, STR("default")) && str_eq(name, STR("gone")) ? "is forbidden"
+                                                                               : NULL;
+}
+
+static void what_kept_a_secret_from_being_read(void **state)
+{
+    struct scene *s = *state;
+    s->world.trouble = forbidden;
+    assert_int_equal(certs_emit(&s->out, &s->world), E_OK);
+    struct str rest = buf_str(&s->out);
+    ROW("a.test", "\"problem\": null");
+    ROW("b.test", "\"problem\": \"is forbidden\"");
+}
+
+static void it_is_judged_by_the_time(void **state)
+{
+    struct scene *s = *state;
+    s->world.now_s = NOW + 31 * DAY;
+    assert_int_equal(certs_emit(&s->out, &s->world), E_OK);
+    struct str rest = buf_str(&s->out);
+    ROW("a.test", "\"problem\": \"has expired\"", "\"daysLeft\": 0", "\"isServed\": true");
+}
+
+static void the_default_of_an_option(void **state)
+{
+    struct scene *s = *state;
+    s->world.default_namespace = STR("default");
+    s->world.default_certificate = STR("missing");
+    assert_int_equal(certs_emit(&s->out, &s->world), E_OK);
+    struct str rest = buf_str(&s->out), ignored;
+    for (int i = 0; i < 5; i++) {
+        assert_true(str_cut(rest, '}', &ignored, &rest));
+    }
+    ROW("\"role\": \"default\"", "\"secret\": \"missing\"", "\"there is no such Secret\"");
+}
+
+/* Whatever allocation fails, nothing is lost, and it is told. */
+static void out_of_memory(void **state)
+{
+    enum { NTH_MAX = 100000 };
+    struct scene *s = *state;
+    enum err e = E_NOMEM;
+    size_t n = 0;
+    while (n < NTH_MAX && (e != E_OK || s->out.bad)) {
+        buf_reset(&s->out);
+        mem_fail_from(++n);
+        e = certs_emit(&s->out, &s->world);
+        mem_fail_from(0);
+        assert_true(e == E_OK || e == E_NOMEM);
+    }
+    assert_true(n > 1 && n < NTH_MAX);
+    struct str rest = buf_str(&s->out);
+    ROW("a.test", "\"problem\": null");
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make_scene, free_scene)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(rows_of_all_kinds),
+        TEST(what_kept_a_secret_from_being_read),
+        TEST(it_is_judged_by_the_time),
+        TEST(the_default_of_an_option),
+        TEST(out_of_memory),
+    };
+    if (tls_library_start() != E_OK) {
+        return 1;
+    }
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
