@@ -609,6 +609,11 @@ bool https_host(const struct compile *c, const struct host_node *host);
 /* Marks the hosts below those dirty wildcards that got or lost TLS, where that counts for them. */
 void https_spread(struct compile *c);
 
+/* ---- judge_tls.c ---- */
+
+/* Warns of Secrets that are not there or of no use. Errors: E_NOMEM. */
+enum err judge_tls(struct compile *c, struct diag_batch *batch, const struct ingress *in);
+
 /* ---- judge_nginx.c ---- */
 
 /* Warns of what ingress-nginx would do in another way, or refuse. */

@@ -428,6 +428,7 @@ static enum err judge(struct judge *j)
     TRY(others_look(j));
     paths_tell(j);
     backends_judge(j);
+    TRY(judge_tls(&j->view, &j->batch, j->candidate));
     judge_nginx(&j->view, &j->batch, j->candidate);
     return j->batch.err;
 }

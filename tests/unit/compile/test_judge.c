@@ -206,7 +206,8 @@ static void candidates(void **state)
          "warning DiffersFromNginx spec.rules[1].host\n"},
         {WITH_TLS("", "{hosts: [free.test]}", RULE("other.test", "/", "Prefix")), ""},
         {WITH_TLS(NGINX "x: z", "{hosts: ['*.test']}", RULE("free.test", "/", "Prefix")), ""},
-        {WITH_TLS(NGINX "x: z", "{secretName: a}", RULE("free.test", "/", "Prefix")), ""},
+        {WITH_TLS(NGINX "x: z", "{secretName: a}", RULE("free.test", "/", "Prefix")),
+         "warning SecretNotFound spec.tls[0].secretName\n"},
         {WITH_TLS(NGINX "x: z", "{hosts: [a.test]}", "  - http: {paths: [{path: /free, pathType: "
                   "Prefix, backend: {service: {name: web, port: {number: 80}}}}]}\n"),
          "warning DiffersFromNginx spec.rules[0].host\n"},
