@@ -14,6 +14,8 @@
 
 enum { FIELDS_MAX = 64 };
 
+static bool is_believed; /* whoever the request comes from */
+
 static uint32_t forward(const struct transport_client *certificate, const struct field *fields,
                         uint32_t n, struct field *out)
 {
@@ -27,6 +29,7 @@ static uint32_t forward(const struct transport_client *certificate, const struct
                                    .peer = &peer};
     const struct forward_origin origin = {.client = {.family = 4},
                                           .scheme = STR("https"),
+                                          .is_believed = is_believed,
                                           .host = STR("a.test"),
                                           .port = STR_EMPTY,
                                           .forwarded_for = STR_EMPTY,
@@ -125,8 +128,14 @@ static void claims_of_the_request(void **state)
         check(out, n, others[i], "SUCCESS");
     }
     check(out, n, "ssl-client-verify", "NONE");
-    n = forward(NULL, in + CLAIMS - 1, 1, out); /* of no host that asks: a field like others */
+    n = forward(NULL, in + CLAIMS - 1, 1, out); /* where the host does not ask */
+    check(out, n, "ssl-client-anything", NULL);
+    is_believed = true; /* a trusted proxy may have asked */
+    n = forward(NULL, in + CLAIMS - 1, 1, out);
     check(out, n, "ssl-client-anything", "SUCCESS");
+    n = forward(&nobody, in + CLAIMS - 1, 1, out);
+    check(out, n, "ssl-client-anything", NULL);
+    is_believed = false;
 }
 
 /* Some take the fields behind a body for those of the head: RFC 9110 section 6.5.1. */

@@ -422,7 +422,7 @@ static void sessions_stand_for_the_same(void **state)
         SSL_SESSION *session = session_of(w, "a.test"), *open = session_of(w, "b.test");
         client_has(w, NULL, NULL);
         assert_true(site_resume(w, "a.test", session, NULL));
-        assert_true(site_resume(w, "same.test", session, NULL));
+        assert_false(site_resume(w, "same.test", session, NULL)); /* RFC 6066 section 3 */
         assert_false(site_resume(w, "other.test", session, NULL));
         assert_false(site_resume(w, "b.test", session, NULL)); /* where nobody is asked */
         assert_true(site_resume(w, "b.test", open, NULL));

@@ -292,11 +292,11 @@ static void the_handshake_says_which_protocol(void **state)
     assert_int_equal(visit(w, "\x02h2\x08http/1.1"), 20);
     assert_int_equal(visit(w, "\x08http/1.1"), 11);
     assert_int_equal(visit(w, ""), 11);
-    assert_int_equal(visit(w, "\x02h3"), 11);
+    assert_int_equal(visit(w, "\x02h3"), 0); /* refused: RFC 7301 section 3.2 */
     add_global(w, "")->settings.use_http2 = 0;
     apply(w);
     assert_int_equal(visit(w, "\x02h2\x08http/1.1"), 11);
-    assert_int_equal(visit(w, "\x02h2"), 11);
+    assert_int_equal(visit(w, "\x02h2"), 0);
 }
 
 /* Who has agreed on HTTP/1.1 does not speak HTTP/2 all the same, nor the other way round. */
