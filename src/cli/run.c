@@ -74,6 +74,7 @@ struct compile_options command_compile_options(const struct cli_args *a)
         .is_class_by_name = cli_flag(a, CLI_OPT_ingress_class_by_name),
         .is_classless_watched = cli_flag(a, CLI_OPT_watch_ingress_without_class),
         .is_external_name_disabled = cli_flag(a, CLI_OPT_disable_svc_external_name),
+        .has_passthrough = cli_flag(a, CLI_OPT_enable_ssl_passthrough),
     };
     (void)str_cut(cli_text(a, CLI_OPT_default_backend_service), '/', &o.default_namespace,
                   &o.default_service); /* was checked, or both are empty */

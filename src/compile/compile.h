@@ -38,6 +38,7 @@ struct compile_options {
     bool is_class_by_name;          /* --ingress-class-by-name */
     bool is_classless_watched;      /* --watch-ingress-without-class */
     bool is_external_name_disabled; /* --disable-svc-external-name */
+    bool has_passthrough;           /* --enable-ssl-passthrough */
     bool has_settings;              /* else the defaults */
     struct snap_settings settings;
     struct str ssl_ciphers, ssl_groups;       /* --ssl-ciphers, --ssl-ecdh-curve; empty: ours */

@@ -238,6 +238,7 @@ struct speech { /* how endpoints are spoken to */
     enum snap_protocol protocol;
     bool is_tls;
     bool is_unsupported;
+    uint8_t proxy_protocol; /* version of the header that comes first; 0: none */
 };
 
 struct service_work {
@@ -434,6 +435,27 @@ enum err tls_host_compile(struct compile *c, struct tls_node *tls);
 enum err ingress_tls_attach(struct compile *c, struct ingress_node *n);
 void ingress_tls_detach(struct compile *c, struct ingress_node *n);
 struct tls_node *tls_make(struct compile *c, struct str pattern);
+
+/* ---- passthrough.c ---- */
+
+/* The Ingress wants the TLS of its hosts passed through, and may. */
+bool passthrough_is_on(const struct compile *c, const struct ingress *in);
+/* The same, whether or not it may: its hosts' TLS goes to Service ports of this variant. */
+bool passthrough_has_variant(const struct ingress *in, struct str variant);
+/* False: no variant of these. */
+bool passthrough_speech(struct str variant, struct speech *ret);
+/* The Service port that gets the TLS of a rule's host, by what the Ingress says. *ret borrows from
+ * the Ingress and from digits. False: none. */
+bool passthrough_key(const struct compile *c, const struct ingress *in, uint32_t rule,
+                     char digits[U16_DIGITS], struct place *ret_place, struct key *ret);
+/* The same for a name, by what all Ingresses say, whose links are in c->tls_work; tells those that
+ * are overruled. */
+bool passthrough_find(struct compile *c, struct diag_batch *batch, const struct tls_node *tls,
+                      char digits[U16_DIGITS], struct key *ret);
+/* An Ingress has come to the host (lower case) or left it. */
+void passthrough_touch(struct compile *c, struct str host);
+/* Says what is wrong with the annotations. */
+void passthrough_check(struct compile *c, struct diag_batch *batch, const struct ingress *in);
 
 /* ---- client_auth.c ---- */
 

@@ -53,6 +53,7 @@ static enum err link_add(struct compile *c, struct ingress_node *n, struct str h
     *link = (struct link){.ingress = n, .host = node, .rule = rule};
     list_append(&node->links, &link->in_host);
     node_mark(&c->dirty_hosts, &node->node);
+    passthrough_touch(c, node->node.key.part[0]);
     return E_OK;
 }
 
@@ -109,6 +110,20 @@ static enum err uses_add(struct compile *c, struct ingress_node *n, struct place
     return variants->secure.n > 0 ? use_add(c, n, place, &key) : E_OK;
 }
 
+/* Of the Service ports that get the TLS of its hosts as it is. */
+static enum err passed_uses_add(struct compile *c, struct ingress_node *n)
+{
+    char digits[U16_DIGITS];
+    struct place place;
+    struct key key;
+    for (uint32_t i = 0; i < n->object->rule_n; i++) {
+        if (passthrough_key(c, n->object, i, digits, &place, &key)) {
+            TRY(use_add(c, n, place, &key));
+        }
+    }
+    return E_OK;
+}
+
 static enum err uses_make(struct compile *c, struct ingress_node *n)
 {
     struct variants variants = variants_of(n->object);
@@ -116,7 +131,8 @@ static enum err uses_make(struct compile *c, struct ingress_node *n)
     for (uint32_t i = 0; i < n->object->rule_n; i++) {
         places += n->object->rules[i].path_n;
     }
-    n->uses = mem_calloc(places, (variants.secure.n > 0 ? 2 : 1) * sizeof(*n->uses));
+    places *= variants.secure.n > 0 ? 2 : 1;
+    n->uses = mem_calloc(places + n->object->rule_n, sizeof(*n->uses));
     if (n->uses == NULL) {
         return E_NOMEM;
     }
@@ -125,7 +141,7 @@ static enum err uses_make(struct compile *c, struct ingress_node *n)
     do {
         TRY(uses_add(c, n, place, &variants));
     } while (place_next(n->object, &place));
-    return E_OK;
+    return passed_uses_add(c, n);
 }
 
 void ingress_detach(struct compile *c, struct ingress_node *n)
@@ -133,6 +149,7 @@ void ingress_detach(struct compile *c, struct ingress_node *n)
     for (uint32_t i = 0; i < n->link_n; i++) {
         list_del(&n->links[i].in_host);
         node_mark(&c->dirty_hosts, &n->links[i].host->node);
+        passthrough_touch(c, n->links[i].host->node.key.part[0]);
     }
     for (uint32_t i = 0; i < n->use_n; i++) {
         list_del(&n->uses[i].in_port);
@@ -238,6 +255,7 @@ void ingress_check(struct compile *c, struct diag_batch *batch, const struct ing
     filters_check(c, batch, in);
     balance_check(c, batch, in);
     client_auth_check(c, batch, in);
+    passthrough_check(c, batch, in);
     speech_check(c, batch, in);
 }
 

@@ -193,6 +193,7 @@ static enum err service_write(struct compile *c, const struct port_node *port)
         root->tls_name = root->ciphers = root->authority = root->certificate = none;
         root->status = (uint8_t)w->status;
         root->protocol = (uint8_t)w->speech.protocol;
+        root->proxy_protocol = w->speech.proxy_protocol;
         root->is_tls = w->speech.is_tls;
         root->balance = (uint8_t)w->balance;
         root->endpoints = endpoints;

@@ -104,7 +104,8 @@ struct variants variants_of(const struct ingress *ingress)
 bool compile_has_variant(const struct ingress *ingress, struct str variant)
 {
     struct variants v = variants_of(ingress);
-    return str_eq(v.plain, variant) || (v.secure.n > 0 && str_eq(v.secure, variant));
+    return str_eq(v.plain, variant) || (v.secure.n > 0 && str_eq(v.secure, variant)) ||
+           passthrough_has_variant(ingress, variant);
 }
 
 void speech_check(struct compile *c, struct diag_batch *batch, const struct ingress *ingress)
@@ -123,6 +124,10 @@ void speech_check(struct compile *c, struct diag_batch *batch, const struct ingr
 
 struct speech speech_of_variant(struct str variant)
 {
+    struct speech passed;
+    if (passthrough_speech(variant, &passed)) {
+        return passed;
+    }
     struct str word = str_first(variant, str_find(variant, ','));
     const struct way *way = way_find(ways, WAYS_N, word);
     return way == NULL ? (struct speech)HTTP1 : way->speech;

@@ -6,7 +6,10 @@
  * that, several entries may list one name, with keys of different kinds (RSA and ECDSA).
  * The name "" stands for all names that nobody has a certificate for, and for clients that say
  * none:
- * --default-ssl-certificate, else that of an Ingress without hosts, else one of our own making. */
+ * --default-ssl-certificate, else that of an Ingress without hosts, else one of our own making.
+ *
+ * A name whose TLS is passed through (passthrough.c) has no certificates; what clients have to show
+ * still counts for plain HTTP, where nobody can show anything. */
 #include "compile/compile_priv.h"
 
 #include "base/mem.h"
@@ -275,8 +278,21 @@ static void host_key(struct compile *c, struct str pattern)
     buf_addf(&c->key, "ingress/%.*s", STR_ARG(pattern));
 }
 
+/* passed: the Service port that gets the bytes. */
+static void passthrough_write(struct compile *c, const struct key *passed)
+{
+    struct buf *b = &c->shard;
+    service_key(c, passed);
+    b->bad = b->bad || c->key.bad;
+    struct snap_str key = snap_add_str(b, buf_str(&c->key));
+    if (!b->bad) {
+        snap_at(b, 0, struct snap_tls_host)->passthrough =
+            (struct snap_named){key, hash_str(buf_str(&c->key))};
+    }
+}
+
 static enum err shard_write(struct compile *c, struct str pattern, const struct choice *choice,
-                            const struct client_auth *auth)
+                            const struct client_auth *auth, const struct key *passed)
 {
     struct buf *b = &c->shard;
     host_key(c, pattern);
@@ -298,27 +314,35 @@ static enum err shard_write(struct compile *c, struct str pattern, const struct 
     if (auth != NULL) {
         auth_write(b, auth);
     }
+    if (passed != NULL) {
+        passthrough_write(c, passed);
+    }
     return snap_shard_end(b);
 }
 
 static enum err tls_output(struct compile *c, struct tls_node *tls, struct diag_batch *batch)
 {
     struct str pattern = tls->node.key.part[0];
-    struct choice choice;
+    struct choice choice = {0};
     struct client_auth auth;
-    choose(c, tls, &choice, batch);
+    struct key passed;
+    char digits[U16_DIGITS];
+    bool is_passed = passthrough_find(c, batch, tls, digits, &passed);
+    if (!is_passed) {
+        choose(c, tls, &choice, batch);
+    }
     bool has_auth = auth_find(c, batch, &auth) != NULL;
     TRY(batch->err);
     mem_copy(tls->chosen, choice.secrets, sizeof(tls->chosen));
     tls->chosen_n = choice.n;
-    if (choice.n == 0 && !choice.has_own && !has_auth) {
+    if (choice.n == 0 && !choice.has_own && !has_auth && !is_passed) {
         host_key(c, pattern);
         return product_delete(c, &tls->node.product, SNAP_TLS_HOST);
     }
     if (has_auth) {
         auth_complete(c, &auth);
     }
-    TRY(shard_write(c, pattern, &choice, has_auth ? &auth : NULL));
+    TRY(shard_write(c, pattern, &choice, has_auth ? &auth : NULL, is_passed ? &passed : NULL));
     return product_emit(c, &tls->node.product);
 }
 

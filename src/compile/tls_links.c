@@ -109,7 +109,7 @@ static enum err names_make(struct compile *c, struct ingress_node *n)
     for (uint32_t i = 0; i < in->tls_n; i++) {
         most += in->tls[i].host_n;
     }
-    if (in->tls_n == 0 && !client_auth_get(in, &auth)) {
+    if (in->tls_n == 0 && !client_auth_get(in, &auth) && !passthrough_is_on(c, in)) {
         return E_OK;
     }
     n->names = mem_calloc(most, sizeof(*n->names));

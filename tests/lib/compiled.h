@@ -263,6 +263,9 @@ static inline void text_service(struct buf *b, const struct snap_service *s)
     if (s->protocol != SNAP_HTTP1 || s->is_tls) {
         buf_addf(b, ", %s", snap_service_speech(s));
     }
+    if (s->proxy_protocol != 0) {
+        buf_addf(b, ", proxy v%u", s->proxy_protocol);
+    }
     if (s->balance != SNAP_BALANCE_ROUND_ROBIN) {
         buf_addf(b, ", %s", s->balance == SNAP_BALANCE_LATENCY ? "ewma" : "least_conn");
     }

@@ -159,6 +159,8 @@ static void options_load(struct golden *g)
             g->options.is_classless_watched = true;
         } else if (str_eq(word, STR("disable-svc-external-name"))) {
             g->options.is_external_name_disabled = true;
+        } else if (str_eq(word, STR("enable-ssl-passthrough"))) {
+            g->options.has_passthrough = true;
         } else if (str_eq(word, STR("controller-class"))) {
             g->options.controller = value;
         } else if (str_eq(word, STR("node-name"))) {
