@@ -100,7 +100,8 @@ void secure_judge(const struct secure_request *r, struct regex_cache *patterns,
         judge_plain(r, ret);
         return;
     }
-    if (r->snapshot->policy_n == 0 && tls->policy == 0 && str_eq(tls->server_name, r->host)) {
+    if (r->snapshot->policy_n + r->snapshot->passthrough_n == 0 && tls->policy == 0 &&
+        str_eq(tls->server_name, r->host)) {
         return; /* nearly always */
     }
     const struct route_arrival arrival = {r->snapshot, r->table, r->host, tls->server_name,

@@ -103,6 +103,9 @@ const struct snap_tls_host *route_wanted(const struct route_arrival *r)
 bool route_is_right_arrival(const struct route_arrival *r, const struct snap_tls_host *wanted)
 {
     uint64_t policy = wanted == NULL ? 0 : wanted->policy;
+    if (wanted != NULL && wanted->passthrough.key.n > 0) {
+        return false; /* its TLS does not end here: a new connection leads to its endpoints */
+    }
     if (policy != r->policy) {
         return false; /* its client was asked for something else, or for nothing */
     }

@@ -144,6 +144,11 @@ int sites_on_hello(SSL *ssl, int *ret_alert, void *arg)
         stats_add(&s->stats->tls_rejected_names, 1);
         return refuse(SSL_AD_UNRECOGNIZED_NAME, ret_alert);
     }
+    /* Its name was not seen in time, or is passed through since a moment ago. The certificate that
+     * we would show is not the host's. */
+    if (host != NULL && host->passthrough.key.n > 0) {
+        return refuse(SSL_AD_UNRECOGNIZED_NAME, ret_alert);
+    }
     if (!tickets_are_wanted(s)) {
         (void)SSL_set_options(ssl, SSL_OP_NO_TICKET); /* then the session is kept here */
     }
