@@ -3,6 +3,7 @@
  *   request -> query (route/query) -> match and trace (route/match) -> candidates, winner
  *           -> filters and backends of the winner -> endpoints, with what the store knows of them
  *           or, without a winner, the nearest misses
+ *           or, where TLS is passed through, that backend alone
  *
  * Whatever is listed has a maximum; of more candidates than that the nearest ones are kept. */
 #include "admin/explain_priv.h"
@@ -10,6 +11,7 @@
 #include "base/mem.h"
 #include "base/nearest.h"
 #include "route/query.h"
+#include "route/tls_host.h"
 
 #include <stdlib.h>
 
@@ -383,14 +385,12 @@ static enum err backend_endpoints(struct explanation *e, struct explain_backend 
     return E_OK;
 }
 
-static enum err backend_fill(struct explanation *e, const struct snap_backend *from,
-                             struct explain_backend *b)
+/* key: of the Service port behind from. */
+static enum err backend_fill(struct explanation *e, const struct snap_backend *from, struct str key,
+                             uint64_t hash, struct explain_backend *b)
 {
-    bool is_tls = str_eq(e->request->listener, STR("https"));
     struct str rest, port;
-    struct str key = snap_str_get(e->match.host, is_tls ? from->secure : from->service);
-    const struct snapshot_entry *entry = snapshot_find(
-        e->world->snapshot, SNAP_SERVICE, key, is_tls ? from->secure_hash : from->service_hash);
+    const struct snapshot_entry *entry = snapshot_find(e->world->snapshot, SNAP_SERVICE, key, hash);
     b->backend = from;
     b->service = entry == NULL ? NULL : (const struct snap_service *)(const void *)entry->shard;
     /* The key is "<namespace>/<service>/<port>", and perhaps "/<variant>"; none holds a '/'. */
@@ -398,6 +398,14 @@ static enum err backend_fill(struct explanation *e, const struct snap_backend *f
     (void)str_cut(rest, '/', &b->name, &port);
     b->port = str_first(port, str_find(port, '/'));
     return backend_endpoints(e, b);
+}
+
+static enum err route_backend_fill(struct explanation *e, const struct snap_backend *from,
+                                   struct explain_backend *b)
+{
+    bool is_tls = str_eq(e->listener, STR("https"));
+    return backend_fill(e, from, snap_str_get(e->match.host, is_tls ? from->secure : from->service),
+                        is_tls ? from->secure_hash : from->service_hash, b);
 }
 
 static bool can_be_picked(const struct explain_backend *b)
@@ -415,13 +423,43 @@ static enum err fill_backends(struct explanation *e)
     }
     e->reason = REASON_no_endpoints;
     for (uint32_t i = 0; i < r.n; i++) {
-        TRY(backend_fill(e, &from[r.first + i], &e->backends[i]));
+        TRY(route_backend_fill(e, &from[r.first + i], &e->backends[i]));
         e->backend_n++;
         if (can_be_picked(&e->backends[i])) {
             e->reason = REASON_none;
         }
     }
     e->status = reason_status(e->reason);
+    return E_OK;
+}
+
+/* ---- passthrough ---- */
+
+/* NULL: TLS ends here, or there is none. */
+static const struct snap_tls_host *passed_host(const struct explanation *e)
+{
+    struct snapshot_segment *segment; /* stays as long as the snapshot does */
+    if (!str_eq(e->listener, STR("https"))) {
+        return NULL;
+    }
+    const struct snap_tls_host *host =
+        route_tls_host(e->world->snapshot, e->query.table, e->query.host, &segment);
+    return host != NULL && host->passthrough.key.n > 0 ? host : NULL;
+}
+
+/* Its client asks for the host in the handshake, as clients do. */
+static enum err pass_through(struct explanation *e, const struct snap_tls_host *host)
+{
+    static const struct snap_backend only = {.weight = 1};
+    e->is_passed_through = true;
+    e->backends = arena_calloc(&e->arena, 1, sizeof(*e->backends));
+    if (e->backends == NULL) {
+        return E_NOMEM;
+    }
+    TRY(backend_fill(e, &only, snap_str_get(host, host->passthrough.key), host->passthrough.hash,
+                     &e->backends[0]));
+    e->backend_n = 1;
+    e->reason = can_be_picked(&e->backends[0]) ? REASON_none : REASON_no_endpoints;
     return E_OK;
 }
 
@@ -612,6 +650,10 @@ static enum err decide(struct explanation *e)
         e->reason = REASON_bad_request;
         e->status = reason_status(e->reason);
         return E_OK;
+    }
+    const struct snap_tls_host *passed = passed_host(e);
+    if (passed != NULL) {
+        return pass_through(e, passed);
     }
     bool is_admitted;
     TRY(explain_tls(e, &is_admitted));

@@ -126,9 +126,11 @@ struct explanation {
     const struct explain_request *request;
     struct str scheme, listener; /* neither empty */
     struct route_query query;
-    bool is_understood; /* false: query says nothing, reason is bad_request */
-    enum reason reason; /* REASON_none: an endpoint gets the request */
-    uint16_t status;    /* 0 when an endpoint answers */
+    bool is_understood;     /* false: query says nothing, reason is bad_request */
+    bool is_passed_through; /* TLS of the host goes on to the one backend as it is: there is no
+                               route; with a reason the connection is closed */
+    enum reason reason;     /* REASON_none: an endpoint gets the request */
+    uint16_t status;        /* 0 when an endpoint answers */
     struct route_match match;
     struct explain_tls tls;
     const struct explain_candidate *winner; /* NULL: no route */

@@ -38,6 +38,7 @@ static void emit_result(struct json *j, const struct explanation *e)
     json_name(j, "result");
     json_object(j);
     json_name_bool(j, "isForwarded", e->reason == REASON_none);
+    json_name_bool(j, "isPassedThrough", e->is_passed_through);
     json_name_cstr(j, "reason", reason_name(e->reason));
     json_name_u64(j, "status", e->status);
     json_name_cstr(j, "text", reason_text(e->reason));

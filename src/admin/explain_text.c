@@ -159,7 +159,12 @@ static void emit_headline(const struct painter *p, const struct explanation *e)
         return;
     }
     ink(p, e->reason == REASON_redirect ? INK_GOOD : INK_BAD);
-    buf_addf(p->out, "-> %u %s: %s", e->status, reason_name(e->reason), reason_text(e->reason));
+    if (e->is_passed_through) {
+        add(p, "-> connection closed, ");
+    } else {
+        buf_addf(p->out, "-> %u ", e->status);
+    }
+    buf_addf(p->out, "%s: %s", reason_name(e->reason), reason_text(e->reason));
     ink(p, INK_PLAIN);
     add(p, "\n");
 }
@@ -551,16 +556,21 @@ void explain_emit_text(struct buf *out, const struct explanation *e, bool has_co
     struct painter p = {out, has_color};
     emit_headline(&p, e);
     emit_query(&p, e);
-    if (e->is_understood) {
+    if (e->is_understood && !e->is_passed_through) {
         emit_tls(&p, e);
     }
-    if (e->winner == NULL) {
-        emit_misses(&p, e);
-        return;
+    if (e->winner != NULL) {
+        emit_winner(&p, e);
+    } else if (e->is_passed_through) {
+        label(&p, "tls");
+        add(&p, "passed through as it is, by the name in the handshake: no route, no filter\n");
     }
-    emit_winner(&p, e);
     for (size_t i = 0; i < e->backend_n; i++) {
         emit_backend(&p, e, &e->backends[i]);
     }
-    emit_losers(&p, e);
+    if (e->winner != NULL) {
+        emit_losers(&p, e);
+    } else {
+        emit_misses(&p, e);
+    }
 }

@@ -76,6 +76,23 @@ static const char manifests[] =
     "      paths:\n"
     "      - {path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}\n"
     "---\n"
+    "apiVersion: networking.k8s.io/v1\n"
+    "kind: Ingress\n"
+    "metadata:\n"
+    "  name: passed\n"
+    "  annotations: {nginx.ingress.kubernetes.io/ssl-passthrough: 'true'}\n"
+    "spec:\n"
+    "  ingressClassName: lintel\n"
+    "  rules:\n"
+    "  - host: passed.test\n"
+    "    http:\n"
+    "      paths:\n"
+    "      - {path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}\n"
+    "  - host: dead.test\n"
+    "    http:\n"
+    "      paths:\n"
+    "      - {path: /, pathType: Prefix, backend: {service: {name: cart, port: {number: 80}}}}\n"
+    "---\n"
     "apiVersion: v1\n"
     "kind: Service\n"
     "metadata: {name: web}\n"
@@ -135,7 +152,8 @@ static int make_scene(void **state)
     static struct scene s; /* NOLINT: the fixture of this file */
     static const struct compile_options options = {.controller =
                                                        STR_INIT("lintel.dev/ingress-controller"),
-                                                   .ingress_class = STR_INIT("lintel")};
+                                                   .ingress_class = STR_INIT("lintel"),
+                                                   .has_passthrough = true};
     bool is_new;
     int fd;
     s = (struct scene){0};
@@ -309,6 +327,48 @@ static void listener_and_scheme_go_together(void **state)
     expect_part(s, &r, "safe.test/", "  listener   http, table ingress\n");
 }
 
+/* By https there is no route; by http there is. */
+static void tls_that_is_passed_through(void **state)
+{
+    struct scene *s = *state;
+    struct explain_request r = {.method = STR("GET")};
+    expect_part(s, &r, "https://Passed.test:443/a",
+                "-> Service default/web, port 80: one of 2 endpoints\n"
+                "\n"
+                "  listener   https, table ingress\n"
+                "  host       passed.test\n"
+                "  path       /a\n"
+                "  tls        passed through as it is, by the name in the handshake: no route, no "
+                "filter\n"
+                "  backend    Service default/web, port 80, by tcp\n"
+                "    10.0.0.1:8080             pod web-a  slice web-1\n");
+    expect_part(s, &r, "https://dead.test/",
+                "-> connection closed, no_endpoints: The service has no endpoint that could "
+                "take the request.\n");
+    expect_part(s, &r, "http://passed.test/a", "  matched    passed.test Prefix /\n");
+    r = (struct explain_request){.method = STR("GET"), .listener = STR("http")};
+    expect_part(s, &r, "https://passed.test/a", "  matched    passed.test Prefix /\n");
+}
+
+static void passthrough_for_programs(void **state)
+{
+    struct scene *s = *state;
+    struct explanation e;
+    struct explain_request r;
+    start(s, &e, &r, "https://passed.test/");
+    assert_true(e.is_passed_through && e.winner == NULL && e.reason == REASON_none);
+    assert_int_equal(e.status, 0);
+    buf_reset(&s->out);
+    explain_emit_json(&s->out, &e);
+    buf_add_char(&s->out, 0);
+    assert_non_null(strstr(s->out.p, "\"isPassedThrough\": true"));
+    assert_non_null(strstr(s->out.p, "\"protocol\": \"tcp\""));
+    explain_fini(&e);
+    start(s, &e, &r, "http://passed.test/");
+    assert_true(!e.is_passed_through && e.winner != NULL);
+    explain_fini(&e);
+}
+
 static void a_class_that_is_not_ours(void **state)
 {
     struct scene *s = *state;
@@ -411,6 +471,8 @@ int main(void)
         cmocka_unit_test(a_redirect),
         cmocka_unit_test(a_redirect_to_https),
         cmocka_unit_test(listener_and_scheme_go_together),
+        cmocka_unit_test(tls_that_is_passed_through),
+        cmocka_unit_test(passthrough_for_programs),
         cmocka_unit_test(a_class_that_is_not_ours),
         cmocka_unit_test(a_host_with_a_typing_mistake),
         cmocka_unit_test(a_request_that_is_none),
