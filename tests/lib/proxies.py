@@ -6,7 +6,7 @@ import socket
 import struct
 import textwrap
 
-from .servers import Program, find_program
+from .servers import Program, TlsNginx, find_program
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 LOCAL, PROXY = 0x20, 0x21
@@ -165,3 +165,30 @@ $proxy_protocol_server_addr|$proxy_protocol_server_port";
         """)
         return [find_program("nginx", package="nginx-light"), "-c", config, "-e",
                 self.path("error"), "-p", self.directory]
+
+
+class TlsHaproxyReader(HaproxyReader):
+    """The same over TLS that begins behind the header."""
+
+    def __init__(self, directory, identity):
+        self.identity = identity
+        super().__init__(directory)
+
+    def command(self):
+        command = super().command()
+        both = self.write("tls.pem", self.identity.chain + self.identity.key)
+        config = self.read("haproxy.cfg").replace("accept-proxy", f"accept-proxy ssl crt {both}")
+        self.write("haproxy.cfg", config)
+        return command
+
+
+class TlsNginxReader(TlsNginx):
+    """The same by nginx."""
+
+    def command(self):
+        command = super().command()
+        config = self.read("nginx.conf").replace(f"{self.port} ssl;", f"{self.port} ssl proxy_protocol;")
+        self.write("nginx.conf", config.replace('return 200 "nginx\\n";', """
+            return 200 "$proxy_protocol_addr|$proxy_protocol_port|\
+$proxy_protocol_server_addr|$proxy_protocol_server_port"; """))
+        return command
