@@ -71,6 +71,14 @@ struct transport {
                        order as TCP sees it, or close_notify of TLS */
 };
 
+/* After a failure: why the handshake failed, if that is what it was, even when the peer told so
+ * only behind it; else REASON_none. */
+static inline enum reason transport_handshake_fault(const struct transport *t)
+{
+    const char *text;
+    return t->ops->why == NULL ? REASON_none : t->ops->why(t, &text);
+}
+
 extern const struct transport_ops transport_plain_ops;
 
 /* Takes fd (closed on failure too): watches it edge-triggered. Errors: E_SYS. */

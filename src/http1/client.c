@@ -455,19 +455,11 @@ static bool is_untouched(struct conn *c)
     return taken != 0 && taken <= c->sent_before + 1;
 }
 
-/* A handshake that failed, if that is what it was, even when the peer tells so only now. */
-static enum reason reason_of_handshake(const struct conn *c)
-{
-    const struct transport *t = &c->channel.transport;
-    const char *text;
-    return t->ops->why == NULL ? REASON_none : t->ops->why(t, &text);
-}
-
 /* The peer ended its side, or the connection broke. */
 static void conn_ended(struct conn *c, enum err why)
 {
     if (!c->has_response) {
-        enum reason handshake = reason_of_handshake(c);
+        enum reason handshake = transport_handshake_fault(&c->channel.transport);
         bool is_unsent = handshake != REASON_none || !c->has_sent || is_untouched(c);
         conn_end(c, handshake != REASON_none ? handshake : REASON_upstream_reset, is_unsent);
         return;
@@ -663,7 +655,7 @@ static void conn_flush(struct conn *c)
 
 static void shake_failed(struct conn *c, enum err e)
 {
-    enum reason why = reason_of_handshake(c);
+    enum reason why = transport_handshake_fault(&c->channel.transport);
     if (e == E_NOMEM) {
         stats_add(&c->dialer->stats->limit_memory, 1);
         why = REASON_overloaded;

@@ -1,8 +1,9 @@
 /* The upstream side of HTTP/2: one connection.
  *
- *   CONNECTING ──> GREETING ──endpoint's SETTINGS──> OPEN ──GOAWAY──> (leaving) ──last stream──>
- * over └─────────────┴────────────────┴──────────────────> cut ──last response delivered──> over
+ *   CONNECTING ──> SHAKING ──> GREETING ──SETTINGS──> OPEN ──GOAWAY──> (leaving) ──last stream──>
+ * over └─────────────┴────────────┴────────────────────┴──> cut ──last response delivered──> over
  *
+ * SHAKING (hands) is where the transport is TLS: that happens inside receive().
  * Streams may be opened from the first moment; nghttp2 holds their requests until SETTINGS have
  * said how many may go at a time, so that what an endpoint cannot take, or a server that does not
  * speak HTTP/2, costs no request. The pool is told of changes at the end of the tick, outside of
@@ -23,11 +24,13 @@ enum { RECEIVES_MAX = 4 }; /* in one go before others get their turn */
 static const struct http2_wait waits[CLIENT_WAITS_N] = {
     [CLIENT_WAIT_CONNECT] = {.timeout = offsetof(struct snap_settings, proxy_connect_timeout),
                              .counter = offsetof(struct stats_page, timeout_upstream_connect)},
-    [CLIENT_WAIT_WRITE] = {.timeout = offsetof(struct snap_settings,               proxy_send_timeout),
+    [CLIENT_WAIT_SHAKE] = {.timeout = offsetof(struct snap_settings,               proxy_connect_timeout),
+                             .counter = offsetof(struct stats_page, timeout_upstream_handshake)},
+    [CLIENT_WAIT_WRITE] = {.timeout = offsetof(struct snap_settings,    proxy_send_timeout),
                              .counter = offsetof(struct stats_page, timeout_upstream_write)},
     [CLIENT_WAIT_PONG] = {.fixed = TIMEOUT_UPSTREAM_PONG,
-                             .counter = offsetof(struct stats_page,                            timeout_upstream_pong)},
-    [CLIENT_WAIT_IDLE] = {.timeout = offsetof(struct snap_settings,                                        upstream_keepalive_timeout)                                },
+                             .counter = offsetof(struct stats_page,                       timeout_upstream_pong)},
+    [CLIENT_WAIT_IDLE] = {.timeout = offsetof(struct snap_settings,    upstream_keepalive_timeout)  },
 };
 
 static timer_fn conn_on_timer;
@@ -236,8 +239,9 @@ static enum client_wait wait_of(const struct client_conn *c)
     if (c->base.is_cut) {
         return CLIENT_WAIT_NONE;
     }
-    if (c->state != CLIENT_OPEN) {
-        return CLIENT_WAIT_CONNECT;
+    if (c->state != CLIENT_OPEN) { /* over TLS the same time again, as in HTTP/1 */
+        bool is_shaking = c->state != CLIENT_CONNECTING && c->dialer->opener != NULL;
+        return is_shaking ? CLIENT_WAIT_SHAKE : CLIENT_WAIT_CONNECT;
     }
     if (c->base.link.is_blocked) {
         return CLIENT_WAIT_WRITE;
@@ -259,12 +263,20 @@ static void conn_rearm(struct client_conn *c)
     }
 }
 
+/* The peer ended its side, or the connection broke. */
+static enum reason reason_of_end(const struct client_conn *c)
+{
+    enum reason handshake = transport_handshake_fault(&c->base.link.transport);
+    return handshake != REASON_none ? handshake : REASON_upstream_reset;
+}
+
 static void conn_send(struct client_conn *c)
 {
     struct http2_link *link = &c->base.link;
-    if (c->state != CLIENT_CONNECTING && link->transport.is_open) {
-        link->is_waiting = false;
+    if (c->state == CLIENT_SHAKING && link->transport.is_open) {
+        c->state = CLIENT_GREETING;
     }
+    link->is_waiting = c->state < CLIENT_GREETING;
     http2_conn_pump(&c->base);
     if (c->base.is_condemned) {
         http2_link_flush(link);
@@ -273,7 +285,7 @@ static void conn_send(struct client_conn *c)
         stats_add(&c->base.stats->limit_memory, 1);
         conn_cut(c, REASON_overloaded, false);
     } else if (link->is_deaf && !link->is_readable) { /* what it had to say has been read */
-        conn_cut(c, REASON_upstream_reset, false);
+        conn_cut(c, reason_of_end(c), false);
     } else if (nghttp2_session_want_read(link->session) == 0) { /* it broke the rules, or is done */
         http2_link_flush(link);
         conn_cut(c, REASON_upstream_invalid, false);
@@ -321,7 +333,9 @@ static void conn_failed(struct client_conn *c, enum err e)
     } else if (e == E_LIMIT || e == E_NOMEM) {
         stats_add(e == E_LIMIT ? &stats->limit_upstream_http2_memory : &stats->limit_memory, 1);
         conn_cut(c, REASON_overloaded, false);
-    } else if (e == E_PROTO) { /* not even HTTP/2, or not even TLS */
+    } else if (transport_handshake_fault(&c->base.link.transport) != REASON_none) {
+        conn_cut(c, reason_of_end(c), false);
+    } else if (e == E_PROTO) { /* not even HTTP/2, or TLS that broke later */
         http2_conn_condemn(&c->base, NGHTTP2_PROTOCOL_ERROR);
     } else {
         conn_cut(c, REASON_upstream_reset, e == E_CLOSED);
@@ -384,8 +398,8 @@ static bool conn_connected(struct client_conn *c)
         return false;
     }
     dial_watch_peer(link->transport.watch.fd);
-    c->state = CLIENT_GREETING;
-    link->is_readable = !link->transport.is_open; /* TLS shakes hands inside receive() */
+    c->state = link->transport.is_open ? CLIENT_GREETING : CLIENT_SHAKING;
+    link->is_readable = c->state == CLIENT_SHAKING; /* receive() drives it */
     return true;
 }
 
@@ -424,6 +438,7 @@ static void conn_on_timer(struct timer *t)
     case CLIENT_WAITS_N:
         return;
     case CLIENT_WAIT_CONNECT:
+    case CLIENT_WAIT_SHAKE:
         conn_cut(c, REASON_connect_timeout, false);
         break;
     case CLIENT_WAIT_WRITE:

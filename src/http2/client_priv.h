@@ -7,13 +7,15 @@
 
 enum client_state {
     CLIENT_CONNECTING,
-    CLIENT_GREETING, /* TLS, if any, then the endpoint's SETTINGS: requests wait until then */
+    CLIENT_SHAKING,  /* hands, where the transport is TLS */
+    CLIENT_GREETING, /* the endpoint's SETTINGS are awaited: requests wait until then */
     CLIENT_OPEN
 };
 
 enum client_wait {
     CLIENT_WAIT_NONE,
     CLIENT_WAIT_CONNECT,
+    CLIENT_WAIT_SHAKE,
     CLIENT_WAIT_WRITE,
     CLIENT_WAIT_PONG,
     CLIENT_WAIT_IDLE,

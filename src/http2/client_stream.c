@@ -96,7 +96,9 @@ bool client_stream_cut(struct http2_stream *s, enum reason why, bool has_ended_w
         client_stream_lose(s, s->fault, s->is_unsent);
         return true;
     }
-    bool is_unsent = !s->is_begun || (!s->has_response && has_ended_well && is_untouched(s));
+    bool is_unshaken = transport_handshake_fault(&s->conn->link.transport) != REASON_none;
+    bool is_unsent =
+        !s->is_begun || is_unshaken || (!s->has_response && has_ended_well && is_untouched(s));
     client_stream_lose(s, s->has_response ? reason_amid(why) : why, is_unsent);
     return true;
 }

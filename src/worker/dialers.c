@@ -55,8 +55,8 @@ enum err dialers_init(struct dialers *d, const struct dialers_parts *parts)
     for (uint8_t i = 0; i < PROXY_PROTOCOLS_N; i++) {
         tcp_dialer_init(&d->tcp[i], parts->tcp, i);
     }
-    upstream_tls_init(&d->tls, parts->http1, parts->tls, parts->routes, parts->secrets,
-                      parts->stats);
+    upstream_tls_init(&d->tls, parts->http1, parts->http2, parts->tls, parts->routes,
+                      parts->secrets, parts->stats);
     return http2_dialer_init(&d->http2, parts->http2, parts->stats, NULL);
 }
 

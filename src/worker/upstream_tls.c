@@ -10,13 +10,14 @@
 #include "base/limits.h"
 #include "base/mem.h"
 #include "log/log.h"
+#include "tls/context.h"
 
 /* What makes two dialers the same; behind it the texts, whose lengths these are. */
 struct facts {
     uint64_t stamp;
     uint32_t service_n, name_n, ciphers_n, authority_n, certificate_n;
-    uint8_t is_verified, depth, sends_name, min_version, max_version;
-    uint8_t zero[7];
+    uint8_t protocol, is_verified, depth, sends_name, min_version, max_version;
+    uint8_t zero[6];
 };
 
 typedef enum err dial_fn(struct http_dialer *d, const struct ip *ip, uint16_t port,
@@ -24,8 +25,12 @@ typedef enum err dial_fn(struct http_dialer *d, const struct ip *ip, uint16_t po
                          struct http_conn **ret);
 
 struct tls_dialer {
-    struct http1_dialer http1;
-    dial_fn *dial; /* http1's own */
+    union {
+        struct http_dialer base; /* the first part of the others */
+        struct http1_dialer http1;
+        struct http2_dialer http2;
+    } as;          /* facts.protocol says which */
+    dial_fn *dial; /* that one's own */
     struct upstream_tls *owner;
     struct tls_client *client; /* NULL: not made yet */
     struct list link;          /* in owner.given, while take_n is 0 */
@@ -41,7 +46,7 @@ struct tls_dialer {
 
 static struct tls_dialer *dialer_of(struct http_dialer *base)
 {
-    return container_of(base, struct tls_dialer, http1.dialer);
+    return container_of(base, struct tls_dialer, as.base);
 }
 
 /* ---- what people are told ---- */
@@ -172,6 +177,7 @@ static enum err client_new(struct tls_dialer *d, const struct found *f)
         .min_version = facts->min_version,
         .max_version = facts->max_version,
         .ciphers = d->ciphers,
+        .alpn = facts->protocol == SNAP_HTTP2 ? TLS_ALPN_HTTP2 : 0,
     };
     const char *why;
     enum err e = tls_client_new(d->owner->shared, d->owner->stats, &o, &why, &d->client);
@@ -180,7 +186,8 @@ static enum err client_new(struct tls_dialer *d, const struct found *f)
     }
     d->client->on_failure = on_failure;
     d->client->owner = d;
-    d->http1.opener = &d->client->opener;
+    *(facts->protocol == SNAP_HTTP2 ? &d->as.http2.opener : &d->as.http1.opener) =
+        &d->client->opener;
     return E_OK;
 }
 
@@ -245,6 +252,7 @@ static void facts_gather(struct upstream_tls *u, const struct snap_service *s)
         .ciphers_n = (uint32_t)texts[2].n,
         .authority_n = (uint32_t)texts[3].n,
         .certificate_n = (uint32_t)texts[4].n,
+        .protocol = s->protocol,
         .is_verified = s->is_verified,
         .depth = s->depth,
         .sends_name = s->sends_name,
@@ -271,18 +279,33 @@ static struct str text_take(struct str *rest, uint32_t n)
     return text;
 }
 
+/* What the protocol has of it. Its opener comes with the first connection. */
+static enum err dialer_init(struct tls_dialer *d)
+{
+    struct upstream_tls *u = d->owner;
+    if (d->facts.protocol == SNAP_HTTP2) {
+        TRY(http2_dialer_init(&d->as.http2, u->http2, u->stats, NULL));
+    } else {
+        http1_dialer_init(&d->as.http1, u->http1, u->stats);
+    }
+    d->dial = d->as.base.dial;
+    d->as.base.dial = tls_dial;
+    return E_OK;
+}
+
 static struct tls_dialer *dialer_new(struct upstream_tls *u, struct str identity)
 {
     struct tls_dialer *d = mem_calloc(1, sizeof(*d) + identity.n);
     if (d == NULL) {
         return NULL;
     }
-    http1_dialer_init(&d->http1, u->http1, u->stats);
-    d->dial = d->http1.dialer.dial;
-    d->http1.dialer.dial = tls_dial;
     d->owner = u;
     d->hash = hash_str(identity);
     mem_copy(&d->facts, identity.p, sizeof(d->facts));
+    if (dialer_init(d) != E_OK) {
+        mem_free(d);
+        return NULL;
+    }
     mem_copy(d->bytes, identity.p, identity.n);
     d->identity = str_make(d->bytes, identity.n);
     struct str rest = str_from(d->identity, sizeof(d->facts));
@@ -296,11 +319,19 @@ static struct tls_dialer *dialer_new(struct upstream_tls *u, struct str identity
 
 static void dialer_free(struct tls_dialer *d)
 {
-    must(d->http1.dialer.conn_n == 0);
-    list_del(&d->link);
-    (void)map_del(&d->owner->dialers, d->hash, d); /* it is there */
+    must(d->as.base.conn_n == 0);
+    if (d->facts.protocol == SNAP_HTTP2) {
+        http2_dialer_fini(&d->as.http2);
+    }
     tls_client_free(d->client);
     mem_free(d);
+}
+
+static void dialer_forget(struct tls_dialer *d)
+{
+    list_del(&d->link);
+    (void)map_del(&d->owner->dialers, d->hash, d); /* it is there */
+    dialer_free(d);
 }
 
 static struct tls_dialer *dialer_get(struct upstream_tls *u, struct str identity)
@@ -311,7 +342,7 @@ static struct tls_dialer *dialer_get(struct upstream_tls *u, struct str identity
     }
     d = dialer_new(u, identity);
     if (d != NULL && map_add(&u->dialers, d->hash, d) != E_OK) {
-        mem_free(d);
+        dialer_free(d);
         return NULL;
     }
     return d;
@@ -322,7 +353,7 @@ struct http_dialer *upstream_tls_take(struct upstream_tls *u, const struct snap_
     if (s->is_broken) {
         return &u->unable;
     }
-    if (s->protocol != SNAP_HTTP1) {
+    if (s->protocol != SNAP_HTTP1 && s->protocol != SNAP_HTTP2) {
         return &u->refusing;
     }
     facts_gather(u, s);
@@ -333,7 +364,7 @@ struct http_dialer *upstream_tls_take(struct upstream_tls *u, const struct snap_
     }
     d->take_n++;
     list_del(&d->link);
-    return &d->http1.dialer;
+    return &d->as.base;
 }
 
 static void on_sweep(struct timer *t)
@@ -342,8 +373,8 @@ static void on_sweep(struct timer *t)
     list_each(it, &u->given)
     {
         struct tls_dialer *d = container_of(it, struct tls_dialer, link);
-        if (d->http1.dialer.conn_n == 0) {
-            dialer_free(d);
+        if (d->as.base.conn_n == 0) {
+            dialer_forget(d);
         }
     }
     if (!list_is_empty(&u->given)) {
@@ -367,11 +398,13 @@ void upstream_tls_give(struct upstream_tls *u, struct http_dialer *dialer)
 /* ---- the whole ---- */
 
 void upstream_tls_init(struct upstream_tls *u, struct http1_context *http1,
-                       struct tls_shared *shared, const struct snapshot *routes,
-                       const struct snapshot *secrets, struct stats_page *stats)
+                       struct http2_context *http2, struct tls_shared *shared,
+                       const struct snapshot *routes, const struct snapshot *secrets,
+                       struct stats_page *stats)
 {
     *u = (struct upstream_tls){
         .http1 = http1,
+        .http2 = http2,
         .shared = shared,
         .routes = routes,
         .secrets = secrets,
@@ -389,7 +422,7 @@ void upstream_tls_fini(struct upstream_tls *u)
     loop_disarm(u->http1->loop, &u->sweep);
     list_each(it, &u->given)
     {
-        dialer_free(container_of(it, struct tls_dialer, link));
+        dialer_forget(container_of(it, struct tls_dialer, link));
     }
     must(u->dialers.n == 0); /* all were given back */
     map_fini(&u->dialers);

@@ -1,6 +1,6 @@
 /* worker/upstream_tls.h: dialers of services whose endpoints are spoken to over TLS, one for each
  * service and what its shard says: trust, certificate and sessions of one are no business of
- * another. A dialer is the same one as long as nothing of that changes, so that connections and
+ * another, nor is one protocol's of the other. A dialer is the same one as long as nothing of that changes, so that connections and
  * sessions live across generations that only change endpoints. What it takes of the snapshots
  * (authorities, our certificate, its key) is looked up by the first connection, and until it is all
  * there, by each: keys come by a stream of their own. Private to worker/. */
@@ -8,11 +8,13 @@
 
 #include "base/hash.h"
 #include "http1/client.h"
+#include "http2/client.h"
 #include "snapshot/snapshot.h"
 #include "tls/client.h"
 
 struct upstream_tls {
     struct http1_context *http1;
+    struct http2_context *http2;
     struct tls_shared *shared;
     const struct snapshot *routes, *secrets;
     struct stats_page *stats;
@@ -25,8 +27,9 @@ struct upstream_tls {
 
 /* Borrows everything for its life. */
 void upstream_tls_init(struct upstream_tls *u, struct http1_context *http1,
-                       struct tls_shared *shared, const struct snapshot *routes,
-                       const struct snapshot *secrets, struct stats_page *stats);
+                       struct http2_context *http2, struct tls_shared *shared,
+                       const struct snapshot *routes, const struct snapshot *secrets,
+                       struct stats_page *stats);
 /* After the last connection. */
 void upstream_tls_fini(struct upstream_tls *u);
 /* As upstream_dialers.take and give, for a service with is_tls. dial() of the result gives E_PROTO

@@ -91,7 +91,7 @@ static void test_refused(void **state)
 {
     (void)state;
     static const struct snap_service services[] = {
-        {.protocol = SNAP_HTTP2, .is_tls = 1},
+        {.protocol = SNAP_TCP, .is_tls = 1},
     };
     struct world w;
     struct http_conn *conn = NULL;

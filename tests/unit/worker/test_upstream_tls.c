@@ -36,6 +36,7 @@ struct world {
     struct snap_settings settings;
     struct http_budget budget;
     struct http1_context http1;
+    struct http2_context http2;
     struct tls_shared shared;
     struct snapshot routes, secrets;
     struct upstream_tls tls;
@@ -50,6 +51,8 @@ struct world {
     struct http_conn *conn;
     bool is_connected, is_closed;
     enum reason why;
+    bool is_stream_closed, is_unsent;
+    enum reason stream_why;
 };
 
 /* ---- the pool ---- */
@@ -74,6 +77,17 @@ static void on_closed(struct http_conn *c, enum reason why, bool has_connected)
 }
 
 static const struct http_conn_events conn_events = {on_connected, on_free, on_free, on_closed};
+
+static void on_stream_closed(struct http_stream *s, enum reason why, bool is_unsent)
+{
+    struct world *w = s->owner;
+    w->is_stream_closed = true;
+    w->is_unsent = is_unsent;
+    w->stream_why = why;
+}
+
+/* Nothing else happens to a stream that sends nothing. */
+static const struct http_stream_events stream_events = {.on_closed = on_stream_closed};
 
 /* ---- shards ---- */
 
@@ -237,6 +251,11 @@ static void listen_make(struct world *w)
     w->port = ntohs(in.sin_port);
 }
 
+static void tls_start(struct world *w)
+{
+    upstream_tls_init(&w->tls, &w->http1, &w->http2, &w->shared, &w->routes, &w->secrets, w->stats);
+}
+
 static int setup(void **state)
 {
     struct world *w = calloc(1, sizeof(*w));
@@ -248,10 +267,11 @@ static int setup(void **state)
     memset(w->stats, 0, sizeof(*w->stats));
     assert_int_equal(loop_new(&w->loop), E_OK);
     assert_int_equal(http1_context_init(&w->http1, w->loop, &w->settings, &w->budget), E_OK);
+    assert_int_equal(http2_context_init(&w->http2, w->loop, &w->settings, &w->budget), E_OK);
     assert_int_equal(tls_shared_init(&w->shared), E_OK);
     snapshot_init(&w->routes);
     snapshot_init(&w->secrets);
-    upstream_tls_init(&w->tls, &w->http1, &w->shared, &w->routes, &w->secrets, w->stats);
+    tls_start(w);
     w->root = pki_make(&(struct pki_options){.name = "root", .is_authority = true}, NULL);
     w->site =
         pki_make(&(struct pki_options){.name = "a", .alternatives = "DNS:a.example"}, &w->root);
@@ -302,6 +322,7 @@ static int teardown(void **state)
         buf_fini(&w->segments[i]);
     }
     http1_context_fini(&w->http1);
+    http2_context_fini(&w->http2);
     loop_free(w->loop);
     free(w->stats);
     free(w->set);
@@ -319,8 +340,8 @@ static enum err dial(struct world *w, struct http_dialer *d)
     return d->dial(d, &ip, w->port, &conn_events, w, &w->conn);
 }
 
-/* Both sides, until the connection stands or is closed. */
-static void shake(struct world *w)
+/* Both sides, until the connection stands or is closed, or the server has done n steps. */
+static void shake_until(struct world *w, int n)
 {
     for (int i = 0; i < TICKS_MAX && w->fd < 0; i++) {
         tick(w);
@@ -331,7 +352,7 @@ static void shake(struct world *w)
     w->server = SSL_new(w->server_context);
     assert_int_equal(SSL_set_fd(w->server, w->fd), 1);
     SSL_set_accept_state(w->server);
-    for (int i = 0; i < TICKS_MAX && !w->is_connected && !w->is_closed; i++) {
+    for (int i = 0; i < n && !w->is_connected && !w->is_closed; i++) {
         (void)SSL_do_handshake(w->server);
         ERR_clear_error();
         tick(w);
@@ -340,6 +361,11 @@ static void shake(struct world *w)
         ERR_clear_error();
         tick(w);
     }
+}
+
+static void shake(struct world *w)
+{
+    shake_until(w, TICKS_MAX);
 }
 
 static void assert_connects(struct world *w, struct http_dialer *d)
@@ -374,12 +400,12 @@ static void a_connection(void **state)
 static void which_are_the_same(void **state)
 {
     struct world *w = *state;
-    struct http_dialer *d = take(w, &usual), *taken[12];
+    struct http_dialer *d = take(w, &usual), *taken[13];
     struct service s = usual;
     s.endpoint_n = 3;
     assert_ptr_equal(take(w, &s), d);
     upstream_tls_give(&w->tls, d);
-    struct service others[12];
+    struct service others[13];
     for (size_t i = 0; i < 12; i++) {
         others[i] = usual;
     }
@@ -396,6 +422,7 @@ static void which_are_the_same(void **state)
     others[10].max_version = 12;
     others[11].tls_name = "a.exampl";
     others[11].ciphers = "e"; /* the same letters in a row */
+    others[12].protocol = SNAP_HTTP2;
     for (size_t i = 0; i < 12; i++) {
         taken[i] = take(w, &others[i]);
         assert_non_null(taken[i]);
@@ -575,12 +602,132 @@ static void one_line_in_a_while(void **state)
     upstream_tls_give(&w->tls, d);
 }
 
-/* ---- memory ---- */
+/* ---- HTTP/2 ---- */
 
-static void when_memory_is_out(void **state)
+static const unsigned char h2[] = "\2h2", h1[] = "\10http/1.1";
+
+/* Takes what it was told to take, whatever the client offers; nothing: knows nothing of ALPN. */
+static int on_alpn(SSL *ssl, const unsigned char **ret, unsigned char *ret_n,
+                   const unsigned char *offered, unsigned offered_n, void *chosen)
+{
+    const unsigned char *name = chosen;
+    (void)ssl;
+    assert_int_equal(offered_n, sizeof(h2) - 1);
+    assert_memory_equal(offered, h2, offered_n);
+    if (name == NULL) {
+        return SSL_TLSEXT_ERR_NOACK;
+    }
+    *ret = name + 1;
+    *ret_n = name[0];
+    return SSL_TLSEXT_ERR_OK;
+}
+
+static struct http_dialer *take_http2(struct world *w, const unsigned char *chosen)
+{
+    struct service s = usual;
+    s.protocol = SNAP_HTTP2;
+    add_authority(w, &w->root);
+    SSL_CTX_set_alpn_select_cb(w->server_context, on_alpn, (void *)(uintptr_t)chosen);
+    return take(w, &s);
+}
+
+/* The preface and SETTINGS came, and are answered with SETTINGS. */
+static void greet(struct world *w)
+{
+    static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    static const char settings[9] = {0, 0, 0, 4, 0, 0, 0, 0, 0};
+    char got[1024];
+    size_t n = 0;
+    for (int i = 0; i < TICKS_MAX && n == 0; i++) {
+        (void)SSL_read_ex(w->server, got, sizeof(got), &n);
+        ERR_clear_error();
+        tick(w);
+    }
+    assert_true(n > sizeof(preface) + sizeof(settings));
+    assert_memory_equal(got, preface, sizeof(preface) - 1);
+    assert_int_equal(SSL_write(w->server, settings, sizeof(settings)), sizeof(settings));
+    for (int i = 0; i < TICKS_MAX && !w->is_connected; i++) {
+        tick(w);
+    }
+}
+
+/* With ALPN, and as many gRPC servers do it, without; not a moment before its SETTINGS. */
+static void http2(void **state)
 {
     struct world *w = *state;
+    const unsigned char *chosen[] = {h2, NULL};
+    for (size_t i = 0; i < 2; i++) {
+        struct http_dialer *d = take_http2(w, chosen[i]);
+        assert_int_equal(dial(w, d), E_OK);
+        assert_int_equal(d->conn_n, 1);
+        shake_until(w, 100);
+        assert_false(w->is_connected || w->is_closed);
+        greet(w);
+        assert_true(w->is_connected);
+        hang_up(w);
+        assert_int_equal(d->conn_n, 0);
+        upstream_tls_give(&w->tls, d);
+    }
+    assert_int_equal(stats_get(&w->stats->upstream_connects), 2);
+    assert_int_equal(stats_get(&w->stats->upstream_handshakes), 1);
+    assert_int_equal(stats_get(&w->stats->upstream_handshakes_resumed), 1);
+}
+
+static void assert_http2_fails(struct world *w, const unsigned char *chosen, enum reason why)
+{
+    struct http_dialer *d = take_http2(w, chosen);
+    assert_int_equal(dial(w, d), E_OK);
+    struct http_stream *s = w->conn->ops->open(w->conn);
+    s->events = &stream_events;
+    s->owner = w;
+    w->is_stream_closed = false;
+    shake(w);
+    assert_true(w->is_closed);
+    assert_true(w->is_stream_closed && w->is_unsent);
+    assert_int_equal(w->stream_why, why);
+    hang_up(w);
+    upstream_tls_give(&w->tls, d);
+}
+
+static void http2_that_is_not_wanted(void **state)
+{
+    struct world *w = *state;
+    assert_http2_fails(w, h1, REASON_upstream_tls);
+    assert_int_equal(stats_get(&w->stats->upstream_handshake_failures), 1);
+    assert_int_equal(stats_get(&w->stats->upstream_connect_failures), 1);
+}
+
+static void http2_with_a_bad_certificate(void **state)
+{
+    struct world *w = *state;
+    assert_int_equal(SSL_CTX_use_cert_and_key(w->server_context, w->ours.x, w->ours.key, NULL, 1),
+                     1);
+    assert_http2_fails(w, h2, REASON_upstream_certificate);
+}
+
+/* The time for the handshake is over: what waits may go elsewhere. */
+static void http2_that_takes_too_long(void **state)
+{
+    struct world *w = *state;
+    w->settings.proxy_connect_timeout = 20 * USEC_PER_MS;
+    struct http_dialer *d = take_http2(w, h2);
+    assert_int_equal(dial(w, d), E_OK);
+    for (int i = 0; i < TICKS_MAX && !w->is_closed; i++) {
+        tick(w);
+    }
+    assert_true(w->is_closed);
+    assert_int_equal(stats_get(&w->stats->timeout_upstream_handshake), 1);
+    assert_int_equal(stats_get(&w->stats->timeout_upstream_connect), 0);
+    hang_up(w);
+    upstream_tls_give(&w->tls, d);
+}
+
+/* ---- memory ---- */
+
+static void check_memory(struct world *w, uint8_t protocol)
+{
     struct service s = usual;
+    s.protocol = protocol;
     add_authority(w, &w->root);
     add_certificate(w);
     s.certificate = "default/ours";
@@ -605,11 +752,21 @@ static void when_memory_is_out(void **state)
         upstream_tls_give(&w->tls, d);
         if (!was_whole) { /* begin anew */
             upstream_tls_fini(&w->tls);
-            upstream_tls_init(&w->tls, &w->http1, &w->shared, &w->routes, &w->secrets, w->stats);
+            tls_start(w);
         }
     }
     assert_true(was_whole);
     assert_true(stats_get(&w->stats->limit_memory) > 0);
+}
+
+static void when_memory_is_out(void **state)
+{
+    check_memory(*state, SNAP_HTTP1);
+}
+
+static void when_memory_is_out_in_http2(void **state)
+{
+    check_memory(*state, SNAP_HTTP2);
 }
 
 int main(void)
@@ -627,6 +784,11 @@ int main(void)
         TEST(taken_again),
         TEST(one_line_in_a_while),
         TEST(when_memory_is_out),
+        TEST(when_memory_is_out_in_http2),
+        TEST(http2),
+        TEST(http2_that_is_not_wanted),
+        TEST(http2_with_a_bad_certificate),
+        TEST(http2_that_takes_too_long),
     };
     (void)signal(SIGPIPE, SIG_IGN); /* for the server */
     log_init("test", LOG_WARN);
