@@ -65,6 +65,7 @@ static void ingresses_free(struct map *m)
         mem_free(n->uses);
         mem_free(n->secrets);
         mem_free(n->names);
+        buf_fini(&n->variant_text);
     }
     nodes_free(m);
 }

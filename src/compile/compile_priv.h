@@ -84,6 +84,12 @@ struct place {     /* of a backend in an Ingress */
     uint32_t path; /* SNAP_DEFAULT_RULE: a rule without http, which takes spec.defaultBackend */
 };
 
+/* The variants of the Service ports that an Ingress names: for clients that speak TLS another one,
+ * unless secure is empty. See speech.c. */
+struct variants {
+    struct str plain, secure;
+};
+
 struct ingress_node { /* key: namespace, name */
     struct node node;
     const struct ingress *object; /* NULL: deleted; then only its records are left to be undone */
@@ -94,9 +100,17 @@ struct ingress_node { /* key: namespace, name */
     struct secret_use *secrets;
     struct tls_link *names;
     uint32_t link_n, use_n, secret_n, name_n;
+    struct variants variants; /* of the Service ports in uses */
+    struct buf variant_text;
 };
 
-enum secret_role { SECRET_CERTIFICATE, SECRET_AUTHORITY, SECRET_TICKETS, SECRET_ROLES_N };
+enum secret_role {
+    SECRET_CERTIFICATE,
+    SECRET_AUTHORITY,
+    SECRET_TICKETS,
+    SECRET_UPSTREAM, /* either, both or none of the first two: what endpoints are spoken to with */
+    SECRET_ROLES_N
+};
 
 enum {
     CERTIFICATE_NAMES, /* a NUL behind each */
@@ -241,9 +255,31 @@ struct speech { /* how endpoints are spoken to */
     uint8_t proxy_protocol; /* version of the header that comes first; 0: none */
 };
 
+struct upstream_tls {                /* what an Ingress says about TLS to its endpoints */
+    struct str namespace_name, name; /* of the Secret with ca.crt, tls.crt and tls.key; empty: none,
+                                        then nothing else is said */
+    struct str ciphers;              /* empty: the usual ones */
+    char server_name[TLS_NAME_BYTES_MAX]; /* as the certificate has it; n = 0: any */
+    uint8_t server_name_n;
+    bool is_verified, sends_name;
+    bool is_broken;                          /* no connection is opened */
+    uint8_t depth, min_version, max_version; /* as in struct snap_service */
+};
+
+/* What others know of the Secret that it names. */
+struct upstream_tls_secret {
+    bool is_there;
+    bool has_authority;         /* a SNAP_AUTHORITY, out of ca.crt */
+    bool has_certificate;       /* a SNAP_CERTIFICATE, out of tls.crt and tls.key */
+    bool is_certificate_broken; /* one of these is there, but cannot be used */
+};
+
 struct service_work {
     enum snap_service_status status;
     struct speech speech;
+    struct upstream_tls tls; /* counts when speech.is_tls */
+    struct upstream_tls_secret tls_secret;
+    uint64_t tls_stamp; /* of what the Secret has */
     enum snap_balance balance;
     struct endpoint_list endpoints;
     struct endpoint_list terminating; /* taken when nothing is ready */
@@ -496,12 +532,10 @@ void balance_check(struct compile *c, struct diag_batch *batch, const struct ing
 /* What the first Ingress that uses port says; tells those that say something else. */
 enum snap_balance balance_gather(struct compile *c, struct diag_batch *batch,
                                  const struct port_node *port);
-/* The variants of the Service ports that an Ingress names: for clients that speak TLS another one,
- * unless secure is empty. */
-struct variants {
-    struct str plain, secure;
-};
-struct variants variants_of(const struct ingress *ingress);
+/* Borrows from text where they are no constants; false: out of memory. */
+bool variants_get(const struct ingress *ingress, struct buf *text, struct variants *ret);
+/* Endpoints of the Ingress are spoken to over TLS, or may be: appProtocol decides. */
+bool speech_may_be_tls(const struct compile *c, const struct ingress *ingress);
 /* Says what is wrong with the annotation. */
 void speech_check(struct compile *c, struct diag_batch *batch, const struct ingress *ingress);
 struct speech speech_of_variant(struct str variant);
@@ -516,31 +550,14 @@ const struct service_port *service_find_any_port(const struct service *service, 
 
 /* ---- upstream_tls.c ---- */
 
-struct upstream_tls {                /* what an Ingress says about TLS to its endpoints */
-    struct str namespace_name, name; /* of the Secret with ca.crt, tls.crt and tls.key; empty: none,
-                                        then nothing else is said */
-    struct str ciphers;              /* empty: the usual ones */
-    char server_name[TLS_NAME_BYTES_MAX]; /* as the certificate has it; n = 0: any */
-    uint8_t server_name_n;
-    bool is_verified, sends_name;
-    bool is_broken;                          /* no connection is opened */
-    uint8_t depth, min_version, max_version; /* as in struct snap_service */
-};
-
-/* What others know of the Secret that it names. */
-struct upstream_tls_secret {
-    bool is_there;
-    bool has_authority;         /* a SNAP_AUTHORITY, out of ca.crt */
-    bool has_certificate;       /* a SNAP_CERTIFICATE, out of tls.crt and tls.key */
-    bool is_certificate_broken; /* one of these is there, but cannot be used */
-};
-
 enum upstream_tls_lack {
     UPSTREAM_TLS_NOTHING,
     UPSTREAM_TLS_SECRET,
     UPSTREAM_TLS_AUTHORITY,  /* what it is to be verified by */
     UPSTREAM_TLS_CERTIFICATE /* of our own */
 };
+
+#define UPSTREAM_TLS_SECRET_ANNOTATION "nginx.ingress.kubernetes.io/proxy-ssl-secret"
 
 struct upstream_tls_texts { /* in a shard */
     struct snap_str server_name, ciphers, authority, certificate;
@@ -566,9 +583,9 @@ enum upstream_tls_lack upstream_tls_lacks(const struct upstream_tls *t,
 /* lack is not UPSTREAM_TLS_NOTHING. */
 void upstream_tls_tell_lack(struct compile *c, struct diag_batch *batch, const struct ingress *in,
                             const struct upstream_tls *t, enum upstream_tls_lack lack);
-/* Adds what belongs into snap_service.variant: the same text for the same thing only, without '/'.
- */
-void upstream_tls_emit_variant(const struct upstream_tls *t, struct buf *out);
+/* Adds what belongs into snap_service.variant, word in front: the same text for the same thing
+ * only, without '/'. */
+void upstream_tls_emit_variant(const struct upstream_tls *t, struct str word, struct buf *out);
 /* A SNAP_SERVICE in two steps: the texts are added while its arrays are, the rest is filled in when
  * shard->bad is known to be false. stamp: another one when the content of the Secret changes. */
 void upstream_tls_add(struct buf *shard, const struct upstream_tls *t,
@@ -576,6 +593,20 @@ void upstream_tls_add(struct buf *shard, const struct upstream_tls *t,
 void upstream_tls_fill(struct snap_service *root, const struct upstream_tls *t,
                        enum upstream_tls_lack lack, const struct upstream_tls_texts *texts,
                        uint64_t stamp);
+
+/* ---- upstream_secret.c ---- */
+
+/* Whether the Secret is to be read as one of ours, and as authorities; object may be NULL. */
+bool upstream_secret_has_certificate(const struct secret *object);
+bool upstream_secret_has_authority(const struct secret *object);
+/* Tells the Ingresses for whose endpoints it lacks something. */
+void upstream_secret_tell_lacks(struct compile *c, struct diag_batch *batch,
+                                const struct secret_node *secret);
+/* Fills c->service.tls and what is known of its Secret: what the Ingresses that use port say, which
+ * is the same for all of them. */
+void upstream_secret_gather(struct compile *c, const struct port_node *port);
+/* Of an Ingress that names a Secret for its endpoints: all its ports are to be compiled anew. */
+void upstream_secret_mark(struct compile *c, const struct ingress_node *n);
 
 /* ---- filters.c, filter_<name>.c ---- */
 

@@ -134,7 +134,7 @@ static void ingress_route_write(struct compile *c, struct layout *l,
     if (backend_is_service(backend)) {
         parts.backend_service = backend->service;
         parts.backend_port = backend_port(backend, digits);
-        parts.variants = variants_of(owner->object);
+        parts.variants = owner->variants;
     }
     route_write(c, l, &parts, parts.owner_namespace);
 }

@@ -126,12 +126,15 @@ static enum err passed_uses_add(struct compile *c, struct ingress_node *n)
 
 static enum err uses_make(struct compile *c, struct ingress_node *n)
 {
-    struct variants variants = variants_of(n->object);
     size_t places = 1;
+    buf_init(&n->variant_text, SNAPSHOT_SHARD_BYTES_MAX);
+    if (!variants_get(n->object, &n->variant_text, &n->variants)) {
+        return E_NOMEM;
+    }
     for (uint32_t i = 0; i < n->object->rule_n; i++) {
         places += n->object->rules[i].path_n;
     }
-    places *= variants.secure.n > 0 ? 2 : 1;
+    places *= n->variants.secure.n > 0 ? 2 : 1;
     n->uses = mem_calloc(places + n->object->rule_n, sizeof(*n->uses));
     if (n->uses == NULL) {
         return E_NOMEM;
@@ -139,7 +142,7 @@ static enum err uses_make(struct compile *c, struct ingress_node *n)
     c->stamp++;
     struct place place = place_first();
     do {
-        TRY(uses_add(c, n, place, &variants));
+        TRY(uses_add(c, n, place, &n->variants));
     } while (place_next(n->object, &place));
     return passed_uses_add(c, n);
 }
@@ -161,6 +164,8 @@ void ingress_detach(struct compile *c, struct ingress_node *n)
     n->links = NULL;
     n->uses = NULL;
     n->link_n = n->use_n = 0;
+    buf_fini(&n->variant_text);
+    n->variants = (struct variants){STR_EMPTY, STR_EMPTY};
 }
 
 /* ---- class ---- */
@@ -257,6 +262,7 @@ void ingress_check(struct compile *c, struct diag_batch *batch, const struct ing
     client_auth_check(c, batch, in);
     passthrough_check(c, batch, in);
     speech_check(c, batch, in);
+    upstream_tls_check(c, batch, in, speech_may_be_tls(c, in));
 }
 
 static enum err ingress_attach(struct compile *c, struct ingress_node *n, struct diag_batch *batch)

@@ -24,6 +24,7 @@ enum { SOON_S = 10 * 24 * 3600, DATE_BYTES = 32, DERS_MAX = 2 * TLS_AUTHORITIES_
 
 static const char unserved[] = "hosts that it is named for get the default certificate";
 static const char kept[] = "the certificate that was there before stays in service";
+static const char authorities_kept[] = "the authorities that were there before stay in service";
 static const char denied[] = "without it every request to the hosts is answered with 403";
 
 static const struct finding certificate_missing = {DIAG_ERROR, DIAG_SecretNotFound, unserved,
@@ -75,10 +76,12 @@ bool secret_tell_missing(struct compile *c, struct diag_batch *batch,
     return true;
 }
 
-/* The Secret itself, and everybody who uses it in that role. */
+/* The Secret itself, and everybody who uses it in that role. upstream: what follows for those who
+ * use it for their endpoints; NULL: they are told otherwise. */
 static void tell_fault(struct compile *c, struct diag_batch *batch,
                        const struct secret_node *secret, const struct object *object,
-                       enum secret_role role, enum tls_fault fault, const char *consequence)
+                       enum secret_role role, enum tls_fault fault, const char *consequence,
+                       const char *upstream)
 {
     const struct tls_fault_text *text = tls_fault_text(fault);
     bool is_time = fault == TLS_FAULT_EXPIRED || fault == TLS_FAULT_NOT_YET_VALID;
@@ -91,6 +94,10 @@ static void tell_fault(struct compile *c, struct diag_batch *batch,
     finding_add(c, batch, object, object->line, &own);
     buf_addf(what_begin(c), "names Secret %.*s, which %s", STR_ARG(object->name), text->what);
     secret_tell_users(c, batch, secret, role, &users);
+    if (upstream != NULL) {
+        const struct finding endpoints = {DIAG_ERROR, reason, upstream, text->mend};
+        secret_tell_users(c, batch, secret, SECRET_UPSTREAM, &endpoints);
+    }
 }
 
 /* ---- private keys ---- */
@@ -366,7 +373,8 @@ static enum err certificate_fault(struct compile *c, struct diag_batch *batch,
                                   enum tls_fault fault)
 {
     bool is_kept = is_in_service(c, secret);
-    tell_fault(c, batch, secret, object, SECRET_CERTIFICATE, fault, is_kept ? kept : unserved);
+    tell_fault(c, batch, secret, object, SECRET_CERTIFICATE, fault, is_kept ? kept : unserved,
+               is_kept ? kept : NULL);
     return is_kept ? E_OK : certificate_drop(c, secret);
 }
 
@@ -403,7 +411,8 @@ static enum err certificate_judge(struct compile *c, struct diag_batch *batch,
         return certificate_fault(c, batch, secret, object, fault);
     }
     /* An old one says more about what is wrong than a foreign one. */
-    tell_fault(c, batch, secret, object, SECRET_CERTIFICATE, fault, "clients refuse it");
+    tell_fault(c, batch, secret, object, SECRET_CERTIFICATE, fault, "clients refuse it",
+               "endpoints that ask for it refuse it");
     return certificate_take(c, secret, from);
 }
 
@@ -512,7 +521,7 @@ static enum err authority_compile(struct compile *c, struct diag_batch *batch,
     }
     bool is_kept = secret->authority.bytes > 0;
     tell_fault(c, batch, secret, &object->object, SECRET_AUTHORITY, fault,
-               is_kept ? "the authorities that were there before stay in service" : denied);
+               is_kept ? authorities_kept : denied, is_kept ? authorities_kept : NULL);
     return E_OK;
 }
 
@@ -539,6 +548,10 @@ static void users_mark(struct compile *c, const struct secret_node *secret)
     for (const struct list *it = secret->uses.next; it != &secret->uses; it = it->next) {
         const struct secret_use *use =
             (const void *)((const char *)it - offsetof(struct secret_use, in_secret));
+        if (use->role == SECRET_UPSTREAM) {
+            upstream_secret_mark(c, use->ingress);
+            continue;
+        }
         if (use->ingress == NULL && c->any_tls != NULL) {
             node_mark(&c->dirty_tls, &c->any_tls->node);
         }
@@ -554,11 +567,16 @@ static enum err roles_compile(struct compile *c, struct diag_batch *batch,
     const struct key *name = &secret->node.key;
     const struct secret *object = (const struct secret *)(const void *)store_get(
         c->store, OBJECT_SECRET, name->part[0], name->part[1]);
-    TRY(secret->role_n[SECRET_CERTIFICATE] > 0 ? certificate_compile(c, batch, secret, object)
-                                               : certificate_drop(c, secret));
-    TRY(secret->role_n[SECRET_AUTHORITY] > 0 ? authority_compile(c, batch, secret, object)
-                                             : authority_drop(c, secret));
+    bool is_upstream = secret->role_n[SECRET_UPSTREAM] > 0;
+    bool has_certificate = secret->role_n[SECRET_CERTIFICATE] > 0 ||
+                           (is_upstream && upstream_secret_has_certificate(object));
+    bool has_authority = secret->role_n[SECRET_AUTHORITY] > 0 ||
+                         (is_upstream && upstream_secret_has_authority(object));
+    TRY(has_certificate ? certificate_compile(c, batch, secret, object)
+                        : certificate_drop(c, secret));
+    TRY(has_authority ? authority_compile(c, batch, secret, object) : authority_drop(c, secret));
     TRY(tickets_compile(c, batch, secret, object));
+    upstream_secret_tell_lacks(c, batch, secret);
     return batch->err;
 }
 

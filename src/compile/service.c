@@ -135,6 +135,7 @@ static enum err service_gather(struct compile *c, struct diag_batch *batch, stru
     c->service.status = SNAP_SERVICE_OK;
     c->service.balance = balance_gather(c, batch, port);
     c->service.speech = speech_of_variant(key->part[3]);
+    upstream_secret_gather(c, port);
     if (service == NULL) {
         return missing_gather(c, batch, port);
     }
@@ -168,6 +169,29 @@ void service_key(struct compile *c, const struct key *key)
     }
 }
 
+/* Without TLS, texts that say nothing. */
+static void tls_add(struct compile *c, struct upstream_tls_texts *ret)
+{
+    const struct service_work *w = &c->service;
+    if (w->speech.is_tls) {
+        upstream_tls_add(&c->shard, &w->tls, &w->tls_secret, ret);
+        return;
+    }
+    ret->server_name = ret->ciphers = ret->authority = ret->certificate =
+        snap_add_str(&c->shard, STR_EMPTY);
+}
+
+static void tls_fill(const struct compile *c, struct snap_service *root,
+                     const struct upstream_tls_texts *texts)
+{
+    static const struct upstream_tls none;
+    const struct service_work *w = &c->service;
+    const struct upstream_tls *tls = w->speech.is_tls ? &w->tls : &none;
+    upstream_tls_fill(root, tls, upstream_tls_lacks(tls, &w->tls_secret), texts,
+                      w->speech.is_tls ? w->tls_stamp : 0);
+    root->is_tls = w->speech.is_tls;
+}
+
 static enum err service_write(struct compile *c, const struct port_node *port)
 {
     const struct service_work *w = &c->service;
@@ -181,7 +205,8 @@ static enum err service_write(struct compile *c, const struct port_node *port)
     struct snap_str name = snap_add_str(b, key->part[1]);
     struct snap_str port_text = snap_add_str(b, key->part[2]);
     struct snap_str variant = snap_add_str(b, key->part[3]);
-    struct snap_str none = snap_add_str(b, STR_EMPTY);
+    struct upstream_tls_texts texts;
+    tls_add(c, &texts);
     struct snap_array endpoints =
         snap_add_array(b, (uint32_t)w->endpoints.n, sizeof(struct snap_endpoint));
     if (!b->bad) {
@@ -190,11 +215,10 @@ static enum err service_write(struct compile *c, const struct port_node *port)
         root->name = name;
         root->port = port_text;
         root->variant = variant;
-        root->tls_name = root->ciphers = root->authority = root->certificate = none;
         root->status = (uint8_t)w->status;
         root->protocol = (uint8_t)w->speech.protocol;
         root->proxy_protocol = w->speech.proxy_protocol;
-        root->is_tls = w->speech.is_tls;
+        tls_fill(c, root, &texts);
         root->balance = (uint8_t)w->balance;
         root->endpoints = endpoints;
         mem_copy(snap_at(b, endpoints.offset, char), w->endpoints.items,

@@ -4,9 +4,11 @@
  * What an Ingress says makes a variant of each Service port that it names: a record, a shard and
  * connections of its own, so that two Ingresses may speak to one port in two ways. The variant's
  * text is all that the port's compilation knows of these Ingresses, so it says all that matters:
- * its first word is one of the table below. An Ingress that says nothing has the variant "". With
- * AUTO_HTTP the client's scheme decides, between two variants.
- * Sources: docs/upstreams.md; Kubernetes API v1 ServicePort. */
+ * its first word is one of the table below, and where that is TLS, and the Ingress says something
+ * about it (proxy-ssl-*), a comma and that behind it. An Ingress that says nothing has the variant
+ * "", or "tls," and so on, for ports whose appProtocol may be TLS. With AUTO_HTTP the client's
+ * scheme decides, between two variants. Sources: docs/upstreams.md; Kubernetes API v1 ServicePort.
+ */
 #include "compile/compile_priv.h"
 
 #define ANNOTATION "nginx.ingress.kubernetes.io/backend-protocol"
@@ -76,6 +78,11 @@ static const struct finding unknown_app_protocol = {
     "appProtocol says nothing that Lintel knows, so it speaks HTTP/1.1 to the endpoints",
     "write http, https, kubernetes.io/h2c or grpc there, or say it by the annotation " ANNOTATION};
 
+static const struct finding without_tls = {
+    DIAG_WARNING, DIAG_InvalidAnnotation,
+    "the annotations proxy-ssl-* of the Ingress have no effect on it",
+    "set backend-protocol to HTTPS or GRPCS, or drop the annotations"};
+
 static const struct way *way_find(const struct way *list, size_t n, struct str word)
 {
     for (size_t i = 0; i < n; i++) {
@@ -91,21 +98,55 @@ static bool is_auto(struct str value)
     return str_eq_nocase(value, STR("auto_http"));
 }
 
-struct variants variants_of(const struct ingress *ingress)
+/* Of a way that is TLS: word, and what the Ingress says about TLS. Without a word, and nothing
+ * said: empty. */
+static struct str tls_variant(const struct ingress *ingress, struct str word, struct buf *text)
+{
+    struct upstream_tls tls;
+    upstream_tls_get(ingress, &tls);
+    if (tls.name.n == 0 && !tls.is_broken) {
+        return word;
+    }
+    upstream_tls_emit_variant(&tls, word.n > 0 ? word : STR("tls"), text);
+    return buf_str(text);
+}
+
+bool variants_get(const struct ingress *ingress, struct buf *text, struct variants *ret)
 {
     struct str value = annotation_get(ingress, ANNOTATION);
-    if (is_auto(value)) {
-        return (struct variants){STR("http"), STR("https")};
-    }
     const struct way *way = way_find(ways, WAYS_N, value);
-    return (struct variants){way == NULL ? STR_EMPTY : way->word, STR_EMPTY};
+    struct variants v = {STR_EMPTY, STR_EMPTY};
+    buf_reset(text);
+    if (is_auto(value)) {
+        v.plain = STR("http");
+        v.secure = tls_variant(ingress, STR("https"), text);
+    } else if (way == NULL || way->speech.is_tls) {
+        v.plain = tls_variant(ingress, way == NULL ? STR_EMPTY : way->word, text);
+    } else {
+        v.plain = way->word;
+    }
+    if (!text->bad) {
+        *ret = v;
+    }
+    return !text->bad;
 }
 
 bool compile_has_variant(const struct ingress *ingress, struct str variant)
 {
-    struct variants v = variants_of(ingress);
-    return str_eq(v.plain, variant) || (v.secure.n > 0 && str_eq(v.secure, variant)) ||
-           passthrough_has_variant(ingress, variant);
+    struct variants v = {STR_EMPTY, STR_EMPTY};
+    struct buf text;
+    buf_init(&text, SNAPSHOT_SHARD_BYTES_MAX);
+    bool has = variants_get(ingress, &text, &v) &&
+               (str_eq(v.plain, variant) || (v.secure.n > 0 && str_eq(v.secure, variant)));
+    buf_fini(&text);
+    return has || passthrough_has_variant(ingress, variant);
+}
+
+bool speech_may_be_tls(const struct compile *c, const struct ingress *ingress)
+{
+    struct str value = annotation_get(ingress, ANNOTATION);
+    const struct way *way = way_find(ways, WAYS_N, value);
+    return is_auto(value) || (way == NULL ? !class_is_nginx(c) : way->speech.is_tls);
 }
 
 void speech_check(struct compile *c, struct diag_batch *batch, const struct ingress *ingress)
@@ -122,23 +163,25 @@ void speech_check(struct compile *c, struct diag_batch *batch, const struct ingr
                 is_known ? &unsupported_protocol : &invalid_protocol);
 }
 
+static const struct way *way_of_variant(struct str variant)
+{
+    return way_find(ways, WAYS_N, str_first(variant, str_find(variant, ',')));
+}
+
 struct speech speech_of_variant(struct str variant)
 {
     struct speech passed;
     if (passthrough_speech(variant, &passed)) {
         return passed;
     }
-    struct str word = str_first(variant, str_find(variant, ','));
-    const struct way *way = way_find(ways, WAYS_N, word);
+    const struct way *way = way_of_variant(variant);
     return way == NULL ? (struct speech)HTTP1 : way->speech;
 }
 
-/* ingress-nginx does not look at appProtocol; where its class is ours, nor do we. */
-void speech_gather(struct compile *c, struct diag_batch *batch, const struct port_node *port,
-                   const struct service_port *service_port)
+static void app_protocol_read(struct compile *c, struct diag_batch *batch,
+                              const struct port_node *port, const struct service_port *service_port)
 {
-    bool is_said = port->node.key.part[3].n > 0;
-    if (is_said || service_port == NULL || service_port->app_protocol.n == 0 || class_is_nginx(c)) {
+    if (service_port == NULL || service_port->app_protocol.n == 0) {
         return;
     }
     const struct way *way = way_find(app_protocols, APP_PROTOCOLS_N, service_port->app_protocol);
@@ -150,4 +193,21 @@ void speech_gather(struct compile *c, struct diag_batch *batch, const struct por
              STR_ARG(port->node.key.part[0]), STR_ARG(port->node.key.part[1]),
              STR_ARG(shown(service_port->app_protocol)));
     service_tell(c, batch, port, "port", &unknown_app_protocol);
+}
+
+/* ingress-nginx does not look at appProtocol; where its class is ours, nor do we. */
+void speech_gather(struct compile *c, struct diag_batch *batch, const struct port_node *port,
+                   const struct service_port *service_port)
+{
+    struct str variant = port->node.key.part[3];
+    bool is_passed = c->service.speech.protocol == SNAP_TCP;
+    if (way_of_variant(variant) != NULL || is_passed || class_is_nginx(c)) {
+        return;
+    }
+    app_protocol_read(c, batch, port, service_port);
+    if (variant.n > 0 && !c->service.speech.is_tls) {
+        buf_addf(what_begin(c), "of Service %.*s/%.*s is spoken to without TLS",
+                 STR_ARG(port->node.key.part[0]), STR_ARG(port->node.key.part[1]));
+        service_tell(c, batch, port, "port", &without_tls);
+    }
 }

@@ -5,7 +5,7 @@
 #include "base/mem.h"
 #include "wire/uri.h"
 
-enum { ANNOTATIONS_MAX = 1 }; /* that name a Secret */
+enum { ANNOTATIONS_MAX = 2 }; /* that name a Secret */
 
 /* ---- Secrets ---- */
 
@@ -25,6 +25,7 @@ static enum err secrets_make(struct compile *c, struct ingress_node *n)
 {
     const struct ingress *in = n->object;
     struct client_auth auth;
+    struct upstream_tls tls;
     n->secrets = mem_calloc((size_t)in->tls_n + ANNOTATIONS_MAX, sizeof(*n->secrets));
     if (n->secrets == NULL) {
         return E_NOMEM;
@@ -40,6 +41,13 @@ static enum err secrets_make(struct compile *c, struct ingress_node *n)
                     (struct secret_use){.role = SECRET_AUTHORITY,
                                         .entry = SECRET_BY_ANNOTATION,
                                         .annotation = CLIENT_AUTH_SECRET}));
+    }
+    upstream_tls_get(in, &tls);
+    if (!tls.is_broken && tls.name.n > 0 && speech_may_be_tls(c, in)) {
+        TRY(use_add(c, n, tls.namespace_name, tls.name,
+                    (struct secret_use){.role = SECRET_UPSTREAM,
+                                        .entry = SECRET_BY_ANNOTATION,
+                                        .annotation = UPSTREAM_TLS_SECRET_ANNOTATION}));
     }
     return E_OK;
 }

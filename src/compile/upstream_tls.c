@@ -13,7 +13,7 @@
 
 #define PREFIX "nginx.ingress.kubernetes.io/proxy-ssl-"
 
-static const char secret_annotation[] = PREFIX "secret";
+static const char secret_annotation[] = UPSTREAM_TLS_SECRET_ANNOTATION;
 static const char verify_annotation[] = PREFIX "verify";
 static const char depth_annotation[] = PREFIX "verify-depth";
 static const char name_annotation[] = PREFIX "name";
@@ -197,14 +197,14 @@ static void versions_read(const struct ingress *in, struct upstream_tls *ret)
 void upstream_tls_get(const struct ingress *in, struct upstream_tls *ret)
 {
     struct str secret = annotation_get(in, secret_annotation);
-    struct str verify = annotation_get(in, verify_annotation);
-    struct str name = annotation_get(in, name_annotation);
-    struct str ciphers = annotation_get(in, ciphers_annotation);
     *ret =
         (struct upstream_tls){.namespace_name = STR_EMPTY, .name = STR_EMPTY, .ciphers = STR_EMPTY};
     if (secret.n == 0) {
         return;
     }
+    struct str verify = annotation_get(in, verify_annotation);
+    struct str name = annotation_get(in, name_annotation);
+    struct str ciphers = annotation_get(in, ciphers_annotation);
     ret->is_broken = !secret_parse(in, secret, ret);
     if (verify.n > 0 && !switch_parse(verify, &ret->is_verified)) {
         ret->is_verified = true;
@@ -306,12 +306,12 @@ void upstream_tls_check(struct compile *c, struct diag_batch *batch, const struc
 
 /* ---- the Secret ---- */
 
-static const struct finding lack_secret = {DIAG_ERROR, DIAG_InvalidAnnotation, refused,
+static const struct finding lack_secret = {DIAG_ERROR, DIAG_SecretNotFound, refused,
                                            "create the Secret or correct the name"};
 static const struct finding lack_authority = {
-    DIAG_ERROR, DIAG_InvalidAnnotation, refused,
+    DIAG_ERROR, DIAG_InvalidCertificate, refused,
     "put the authorities of the endpoints into ca.crt, or set proxy-ssl-verify to off"};
-static const struct finding lack_certificate = {DIAG_ERROR, DIAG_InvalidAnnotation, refused,
+static const struct finding lack_certificate = {DIAG_ERROR, DIAG_InvalidCertificate, refused,
                                                 "mend tls.crt and tls.key, or leave both out"};
 
 static const struct {
@@ -351,9 +351,9 @@ void upstream_tls_tell_lack(struct compile *c, struct diag_batch *batch, const s
 
 /* ---- writing ---- */
 
-void upstream_tls_emit_variant(const struct upstream_tls *t, struct buf *out)
+void upstream_tls_emit_variant(const struct upstream_tls *t, struct str word, struct buf *out)
 {
-    buf_add_str(out, STR("tls"));
+    buf_add_str(out, word);
     if (t->is_broken) {
         buf_add_str(out, STR(",broken"));
         return;

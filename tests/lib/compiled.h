@@ -252,6 +252,30 @@ static inline void text_host(struct buf *b, const struct snap_host *h)
     }
 }
 
+static inline void text_named(struct buf *b, const char *name, const void *shard,
+                              struct snap_str value)
+{
+    if (value.n > 0) {
+        buf_addf(b, " %s ", name);
+        text_str(b, shard, value);
+    }
+}
+
+/* But for the stamp, which is a hash: 0 where nothing of a Secret is used. */
+static inline void text_service_tls(struct buf *b, const struct snap_service *s)
+{
+    buf_addf(b, " (tls%s%s", s->is_broken ? " broken" : "", s->is_verified ? " verified" : "");
+    if (s->is_verified) {
+        buf_addf(b, " to depth %u", s->depth);
+    }
+    text_named(b, s->sends_name ? "sends" : "expects", s, s->tls_name);
+    text_named(b, "authority", s, s->authority);
+    text_named(b, "certificate", s, s->certificate);
+    text_named(b, "ciphers", s, s->ciphers);
+    buf_addf(b, "%s%s%s)", s->min_version == 13 ? " 1.3" : "", s->max_version == 12 ? " 1.2" : "",
+             s->stamp != 0 ? " stamped" : "");
+}
+
 static inline void text_service(struct buf *b, const struct snap_service *s)
 {
     static const char *const statuses[] = {"?",       "ok",         "missing",    "no port",
@@ -268,6 +292,9 @@ static inline void text_service(struct buf *b, const struct snap_service *s)
     }
     if (s->balance != SNAP_BALANCE_ROUND_ROBIN) {
         buf_addf(b, ", %s", s->balance == SNAP_BALANCE_LATENCY ? "ewma" : "least_conn");
+    }
+    if (s->is_tls && str_find(snap_str_get(s, s->variant), ',') < s->variant.n) {
+        text_service_tls(b, s);
     }
     for (uint32_t i = 0; i < s->endpoints.n; i++) {
         char text[IP_TEXT_MAX];

@@ -131,7 +131,7 @@ static void meanings(void **state)
         struct upstream_tls t;
         upstream_tls_get(in, &t);
         buf_reset(&b->text);
-        upstream_tls_emit_variant(&t, &b->text);
+        upstream_tls_emit_variant(&t, STR("tls"), &b->text);
         buf_add_char(&b->text, '\0');
         if (strcmp(b->text.p, cases[i].variant) != 0) {
             fail_msg("%s: %s instead of %s", cases[i].annotations, b->text.p, cases[i].variant);
@@ -153,7 +153,7 @@ static void ciphers_tell_variants_apart(void **state)
         upstream_tls_get(in, &t);
         assert_true(t.ciphers.n > 0);
         buf_reset(&b->text);
-        upstream_tls_emit_variant(&t, &b->text);
+        upstream_tls_emit_variant(&t, STR("tls"), &b->text);
         assert_true(str_has_prefix(buf_str(&b->text), STR("tls,secret=s,ciphers=")));
         assert_true(str_to_cstr(buf_str(&b->text), variants[i], sizeof(variants[i])));
         for (size_t k = 0; k < i; k++) {
@@ -308,7 +308,7 @@ static void shards(void **state)
         buf_init(&variant, 1 << 20);
         buf_init(&key, 1 << 20);
         upstream_tls_get(in, &t);
-        upstream_tls_emit_variant(&t, &variant);
+        upstream_tls_emit_variant(&t, STR("tls"), &variant);
         buf_addf(&key, "default/web/80/%.*s", STR_ARG(buf_str(&variant)));
         snap_shard_begin(&shard, SNAP_SERVICE, sizeof(struct snap_service), buf_str(&key));
         struct snap_str parts[] = {
