@@ -408,9 +408,13 @@ static enum err route_backend_fill(struct explanation *e, const struct snap_back
                         is_tls ? from->secure_hash : from->service_hash, b);
 }
 
-static bool can_be_picked(const struct explain_backend *b)
+/* What a request to it alone would fail by. */
+static enum reason backend_fault(const struct explain_backend *b)
 {
-    return b->backend->weight > 0 && b->usable_n > 0;
+    if (b->backend->weight == 0 || b->usable_n == 0) {
+        return REASON_no_endpoints;
+    }
+    return b->service->is_broken != 0 ? REASON_upstream_tls_missing : REASON_none;
 }
 
 static enum err fill_backends(struct explanation *e)
@@ -425,9 +429,9 @@ static enum err fill_backends(struct explanation *e)
     for (uint32_t i = 0; i < r.n; i++) {
         TRY(route_backend_fill(e, &from[r.first + i], &e->backends[i]));
         e->backend_n++;
-        if (can_be_picked(&e->backends[i])) {
-            e->reason = REASON_none;
-        }
+        enum reason fault = backend_fault(&e->backends[i]);
+        bool is_better = e->reason == REASON_no_endpoints || fault == REASON_none;
+        e->reason = is_better ? fault : e->reason;
     }
     e->status = reason_status(e->reason);
     return E_OK;
@@ -459,7 +463,7 @@ static enum err pass_through(struct explanation *e, const struct snap_tls_host *
     TRY(backend_fill(e, &only, snap_str_get(host, host->passthrough.key), host->passthrough.hash,
                      &e->backends[0]));
     e->backend_n = 1;
-    e->reason = can_be_picked(&e->backends[0]) ? REASON_none : REASON_no_endpoints;
+    e->reason = backend_fault(&e->backends[0]);
     return E_OK;
 }
 

@@ -197,6 +197,20 @@ static void emit_endpoint(struct json *j, const struct explain_endpoint *p)
     json_end_object(j);
 }
 
+static void emit_service_tls(struct json *j, const struct snap_service *s)
+{
+    json_name(j, "tls");
+    json_object(j);
+    json_name_bool(j, "isBroken", s->is_broken != 0);
+    json_name_bool(j, "isVerified", s->is_verified != 0);
+    json_name_u64(j, "depth", s->depth);
+    json_name_str(j, "name", snap_str_get(s, s->tls_name));
+    json_name_bool(j, "sendsName", s->sends_name != 0);
+    json_name_str(j, "authority", snap_str_get(s, s->authority));
+    json_name_str(j, "certificate", snap_str_get(s, s->certificate));
+    json_end_object(j);
+}
+
 static void emit_backend(struct json *j, const struct explanation *e,
                          const struct explain_backend *b)
 {
@@ -207,6 +221,9 @@ static void emit_backend(struct json *j, const struct explanation *e,
     json_name_u64(j, "weight", b->backend->weight);
     if (b->service != NULL) {
         json_name_cstr(j, "protocol", snap_service_speech(b->service));
+        if (b->service->is_tls != 0) {
+            emit_service_tls(j, b->service);
+        }
     }
     json_name_cstr(j, "state", explain_service_state(e, b));
     json_name(j, "endpoints");

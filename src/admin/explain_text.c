@@ -475,6 +475,12 @@ static void emit_backend(const struct painter *p, const struct explanation *e,
     }
     if (b->service != NULL) {
         buf_addf(p->out, ", by %s", snap_service_speech(b->service));
+        if (b->service->is_tls != 0) {
+            ink(p, b->service->is_broken ? INK_BAD : INK_PLAIN);
+            add(p, ", ");
+            snap_service_emit_tls(b->service, p->out);
+            ink(p, INK_PLAIN);
+        }
     }
     if (b->service == NULL || b->service->status != SNAP_SERVICE_OK) {
         ink(p, INK_BAD);

@@ -253,7 +253,11 @@ static void text_port(struct port *p)
     if (why == NULL) {
         buf_addf(&line, "  %s", snap_service_speech(p->snap));
     }
-    bool is_bad = p->snap->endpoints.n == 0;
+    if (why == NULL && p->snap->is_tls != 0) {
+        buf_addf(&line, ", ");
+        snap_service_emit_tls(p->snap, &line);
+    }
+    bool is_bad = p->snap->endpoints.n == 0 || p->snap->is_broken != 0;
     buf_add_str(p->out, p->b->shown_n > 0 ? STR("\n") : STR_EMPTY);
     grid_paint(p->out, is_bad ? GRID_BAD : GRID_HEAD, p->has_color, buf_str(&line));
     buf_add_char(p->out, '\n');

@@ -423,6 +423,30 @@ const char *snap_service_speech(const struct snap_service *s)
     return "?";
 }
 
+void snap_service_emit_tls(const struct snap_service *s, struct buf *out)
+{
+    struct str name = snap_str_get(s, s->tls_name);
+    struct str certificate = snap_str_get(s, s->certificate);
+    if (s->is_tls == 0) {
+        return;
+    }
+    if (s->is_broken) {
+        buf_add_str(out, STR("unable: what TLS needs is not there"));
+        return;
+    }
+    buf_add_str(out, s->is_verified ? STR("verified by ") : STR("not verified"));
+    buf_add_str(out, s->is_verified ? snap_str_get(s, s->authority) : STR_EMPTY);
+    if (s->is_verified && name.n > 0) {
+        buf_addf(out, " for %.*s", STR_ARG(name));
+    }
+    if (s->sends_name) {
+        buf_addf(out, ", asks for %.*s", STR_ARG(name));
+    }
+    if (certificate.n > 0) {
+        buf_addf(out, ", shows %.*s", STR_ARG(certificate));
+    }
+}
+
 static const char *protocol_text(enum snap_protocol protocol)
 {
     switch (protocol) {

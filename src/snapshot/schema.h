@@ -350,6 +350,10 @@ static inline struct str snap_str_get(const void *shard, struct snap_str s)
 /* How its endpoints are spoken to, in one word: "http", "https", "h2c", "h2" (RFC 9113
  * section 3.1), "tcp". */
 const char *snap_service_speech(const struct snap_service *s);
+/* What is asked of TLS to them, in words: "verified by default/ca for api.example, shows
+ * default/s". Nothing without TLS. */
+struct buf;
+void snap_service_emit_tls(const struct snap_service *s, struct buf *out);
 
 static inline const void *snap_array_get(const void *shard, struct snap_array a)
 {

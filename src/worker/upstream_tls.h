@@ -1,9 +1,10 @@
 /* worker/upstream_tls.h: dialers of services whose endpoints are spoken to over TLS, one for each
  * service and what its shard says: trust, certificate and sessions of one are no business of
- * another, nor is one protocol's of the other. A dialer is the same one as long as nothing of that changes, so that connections and
- * sessions live across generations that only change endpoints. What it takes of the snapshots
- * (authorities, our certificate, its key) is looked up by the first connection, and until it is all
- * there, by each: keys come by a stream of their own. Private to worker/. */
+ * another, nor is one protocol's of the other. A dialer is the same one as long as nothing of that
+ * changes, so that connections and sessions live across generations that only change endpoints.
+ * What it takes of the snapshots (authorities, our certificate, its key) is looked up by the first
+ * connection, and until it is all there, by each: keys come by a stream of their own. Private to
+ * worker/. */
 #pragma once
 
 #include "base/hash.h"

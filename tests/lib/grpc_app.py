@@ -87,14 +87,22 @@ class Application:
 
 
 class Server:
-    """In this process."""
+    """In this process. identity: speaks TLS, with that certificate (lib.pki); clients: the authority
+    that has signed those of clients, who must show one then."""
 
-    def __init__(self, name="app", port=0, options=()):
+    def __init__(self, name="app", port=0, options=(), *, identity=None, clients=None):
         self.application = Application(name)
         self.server = grpc.server(futures.ThreadPoolExecutor(256), options=[*BIG, *options])
         self.server.add_generic_rpc_handlers((self.application.handler(),))
-        self.port = self.server.add_insecure_port(f"0.0.0.0:{port}")
+        self.port = self._listen(f"0.0.0.0:{port}", identity, clients)
         self.server.start()
+
+    def _listen(self, address, identity, clients):
+        if identity is None:
+            return self.server.add_insecure_port(address)
+        return self.server.add_secure_port(address, grpc.ssl_server_credentials(
+            [(identity.key.encode(), identity.chain.encode())],
+            None if clients is None else clients.certificate.encode(), clients is not None))
 
     def stop(self, grace=None):
         return self.server.stop(grace)

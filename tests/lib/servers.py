@@ -13,6 +13,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from .backend import read_chunks, read_exactly
+from .lintel import free_port
 from .wait import eventually
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -28,19 +29,13 @@ def find_program(*names, package):
     raise AssertionError(f"{names[0]} is missing: scripts/install-deps test (package {package})")
 
 
-def unused_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 class Program:
     """A server in a process of its own that writes one line per request: "METHOD target ...". """
 
     def __init__(self, directory):
         self.directory = str(directory)
         os.makedirs(self.directory, exist_ok=True)
-        self.port = unused_port()
+        self.port = free_port()
         self.log_at = 0
         with open(self.path("output"), "wb") as output:
             self.child = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=output,
@@ -286,6 +281,19 @@ class TlsNginx(Nginx):
             "$ssl_client_verify'")
         self.write("nginx.conf", config)
         return command
+
+
+class TlsNghttpd(Program):
+    name = "nghttpd over TLS"
+
+    def __init__(self, directory, identity):
+        self.identity = identity
+        super().__init__(directory)
+
+    def command(self):
+        certificate, key = self.identity.write(self.directory)
+        return [find_program("nghttpd", package="nghttp2-server"), "-d", self.directory,
+                str(self.port), key, certificate]
 
 
 class SServer(Program):
