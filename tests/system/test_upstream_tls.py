@@ -290,6 +290,26 @@ def test_authorities_changed_under_load(stage):
     lintel.wait_answer(502, "/", "a.test", "upstream_certificate")
 
 
+def test_our_certificate_changed_under_load(stage):
+    """Each time with another key, which comes by a stream of its own: no request finds it missing."""
+    server = backend(stage, clients=ROOT)
+    manifests = stage.directory()
+    manifests.write("all.yaml", ingress_class(), *app("app", server.port),
+                    named("a", verified(secret="default/ours")))
+    manifests.write("ours.yaml", tls_secret("ours", OURS, ca=ROOT.certificate))
+    lintel = stage.lintel(manifests, workers=2).start()
+    lintel.wait_answer(200, "/", "a.test")
+    with Load(lintel.port, [("a.test", "/")]) as load:
+        for _ in range(5):
+            ours = ROOT.issue("lintel")
+            manifests.write("ours.yaml", tls_secret("ours", ours, ca=ROOT.certificate))
+            eventually(lambda ours=ours: server.requests[-1].tls.client == ours.der,
+                       what="the new certificate")
+            load.wait_for(50)
+    load.check_flawless()
+    assert handshakes(lintel, "failed") == 0
+
+
 def test_changes_of_endpoints_keep_sessions(stage):
     """A rollout elsewhere costs no handshake."""
     first, second = backend(stage), backend(stage)
