@@ -117,7 +117,7 @@ def test_changed_under_load(stage, backend):
         with H2(lintel.port) as client:
             while not is_over.is_set():
                 response = client.request(method="POST", body=b"x")
-                seen.append((response.status, response.body))
+                seen.append((response.status, bytes(response.body)))
 
     threads = [threading.Thread(target=load) for _ in range(4)]
     for thread in threads:
