@@ -58,8 +58,18 @@ static bool has_room(const struct kube_client *c)
     if (!c->is_tls || c->opener == NULL) {
         return true;
     }
-    size_t open_n = c->socket_n > 0 ? c->socket_n - 1 : 0; /* one of them is the opener's */
+    size_t open_n =
+        c->multi.socket_n > 0 ? c->multi.socket_n - 1 : 0; /* one of them is the opener's */
     return c->running_n - 1 < open_n * KUBE_CONNECTION_STREAMS;
+}
+
+/* Those of the server share connections. */
+static enum err client_open(struct kube_client *c)
+{
+    TRY(kube_multi_open(&c->multi));
+    (void)curl_multi_setopt(c->multi.curl, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX); /* stores */
+    (void)curl_multi_setopt(c->multi.curl, CURLMOPT_MAX_CONCURRENT_STREAMS, (long)KUBE_CALLS_MAX);
+    return E_OK;
 }
 
 static void send_first(struct kube_client *c, struct list *line)
@@ -67,10 +77,10 @@ static void send_first(struct kube_client *c, struct list *line)
     struct list *node = list_pop(line);
     struct kube_call *call = container_of(node, struct kube_call, link);
     list_append(&c->running, node);
-    if (c->opener == NULL && c->running_n >= c->socket_n * KUBE_CONNECTION_STREAMS) {
+    if (c->opener == NULL && c->running_n >= c->multi.socket_n * KUBE_CONNECTION_STREAMS) {
         c->opener = call;
     }
-    enum err e = c->multi != NULL ? E_OK : multi_open(c);
+    enum err e = c->multi.curl != NULL ? E_OK : client_open(c);
     e = e == E_OK ? call_send(call) : e;
     c->running_n += call->easy != NULL;
     if (e != E_OK) {
@@ -125,7 +135,7 @@ static void fail_all(struct list *calls, enum err e, const char *why)
 static void start_afresh(struct kube_client *c)
 {
     fail_all(&c->running, E_NOMEM, NULL);
-    multi_close(c);
+    kube_multi_close(&c->multi);
     c->is_broken = false;
 }
 
@@ -153,6 +163,23 @@ static void pump(struct deferred *d)
     if (budget == 0 || !list_is_empty(&c->ended)) {
         loop_defer(c->loop, &c->pump, pump);
     }
+}
+
+static void on_done(void *arg, CURL *easy, CURLcode code)
+{
+    struct kube_call *call = NULL;
+    (void)arg;
+    (void)curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&call); /* was set */
+    if (!call->is_cancelled) {
+        call_finish(call, code);
+    }
+}
+
+static void on_broken(void *arg)
+{
+    struct kube_client *c = arg;
+    c->is_broken = true;
+    loop_defer(c->loop, &c->pump, pump);
 }
 
 void client_opened(struct kube_client *c)
@@ -279,65 +306,28 @@ static enum err make_credentials(struct kube_client *c)
     return credential_init(&c->token, config->token, config->token_file);
 }
 
-static void *on_calloc(size_t n, size_t size)
-{
-    return mem_calloc(n > 0 ? n : 1, size > 0 ? size : 1);
-}
-
-static void *on_malloc(size_t size)
-{
-    return mem_alloc(size > 0 ? size : 1);
-}
-
-static void *on_realloc(void *p, size_t size)
-{
-    return mem_resize(p, size > 0 ? size : 1, 1);
-}
-
-static char *on_strdup(const char *text)
-{
-    size_t n = strlen(text) + 1;
-    char *copy = mem_alloc(n);
-    if (copy != NULL) {
-        mem_copy(copy, text, n);
-    }
-    return copy;
-}
-
-/* For the process; counted by libcurl, so that each client may. */
-static enum err library_open(void)
-{
-    if (curl_global_init_mem(CURL_GLOBAL_DEFAULT, on_malloc, mem_free, on_realloc, on_strdup,
-                             on_calloc) != CURLE_OK) {
-        return E_NOMEM;
-    }
-    int wanted = CURL_VERSION_SSL | CURL_VERSION_HTTP2;
-    if ((curl_version_info(CURLVERSION_NOW)->features & wanted) != wanted) {
-        curl_global_cleanup();
-        return E_REFUSED;
-    }
-    return E_OK;
-}
-
 enum err kube_client_new(struct loop *loop, const struct kube_config *config,
                          struct kube_client **ret)
 {
-    TRY(library_open());
+    TRY(kube_curl_open());
     struct kube_client *c = mem_calloc(1, sizeof(*c));
     if (c == NULL) {
-        curl_global_cleanup();
+        kube_curl_close();
         return E_NOMEM;
     }
     c->loop = loop;
     c->config = config;
-    struct list *lists[] = {&c->streams, &c->line, &c->running, &c->ended, &c->sockets};
+    struct list *lists[] = {&c->streams, &c->line, &c->running, &c->ended};
     for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
         list_init(lists[i]);
     }
     c->pump.run = pump;
+    c->multi =
+        (struct kube_multi){.loop = loop, .on_done = on_done, .on_broken = on_broken, .arg = c};
+    kube_multi_init(&c->multi);
     arena_init(&c->memory, CLIENT_BYTES_MAX);
     enum err e = make_credentials(c);
-    e = e == E_OK ? multi_open(c) : e;
+    e = e == E_OK ? client_open(c) : e;
     if (e == E_OK && !make_base(c)) {
         e = E_NOMEM;
     }
@@ -358,7 +348,7 @@ void kube_client_free(struct kube_client *c)
     for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
         free_all(lists[i]);
     }
-    multi_close(c);
+    kube_multi_close(&c->multi);
     loop_undefer(&c->pump);
     loop_disarm(c->loop, &c->refill);
     credential_fini(&c->ca);
@@ -367,7 +357,7 @@ void kube_client_free(struct kube_client *c)
     credential_fini(&c->token);
     arena_fini(&c->memory);
     mem_free(c);
-    curl_global_cleanup();
+    kube_curl_close();
 }
 
 const struct kube_counters *kube_client_counters(const struct kube_client *c)

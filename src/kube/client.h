@@ -1,5 +1,5 @@
 /* kube/client.h: calls to the Kubernetes API: one client, one connection where the server speaks
- * HTTP/2, any number of calls on it. The only home of libcurl, driven by the event loop.
+ * HTTP/2, any number of calls on it. By libcurl, driven by the event loop (multi.h).
  *
  * Every call has a deadline or, for streams, a longest silence. The token file is read again when
  * it changes and after a 401. Calls that are no streams spend from a budget (KUBE_CALLS_PER_SECOND,

@@ -221,7 +221,7 @@ void call_fail(struct kube_call *call, enum err e, const char *why)
 static void on_timeout(struct timer *t)
 {
     struct kube_call *call = container_of(t, struct kube_call, timer);
-    multi_cut_silent(call->client, call->easy, call->heard_at);
+    kube_multi_cut_silent(&call->client->multi, call->easy, call->heard_at);
     call_fail(call, E_TIMEOUT, NULL);
 }
 
@@ -229,7 +229,8 @@ void call_release(struct kube_call *call)
 {
     loop_disarm(call->client->loop, &call->timer);
     if (call->easy != NULL) {
-        (void)curl_multi_remove_handle(call->client->multi, call->easy); /* none of it: no matter */
+        (void)curl_multi_remove_handle(call->client->multi.curl,
+                                       call->easy); /* none of it: no matter */
         curl_easy_cleanup(call->easy);
     }
     for (struct curl_slist *h = call->headers; h != NULL; h = h->next) {
@@ -422,5 +423,5 @@ enum err call_send(struct kube_call *call)
     }
     call->heard_at = loop_now(c->loop);
     loop_arm(c->loop, &call->timer, call->timeout, on_timeout);
-    return curl_multi_add_handle(c->multi, s.easy) == CURLM_OK ? E_OK : E_NOMEM;
+    return curl_multi_add_handle(c->multi.curl, s.easy) == CURLM_OK ? E_OK : E_NOMEM;
 }

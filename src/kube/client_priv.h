@@ -2,7 +2,6 @@
  *
  * client.c       lines of calls, the budget, the life of the client
  * client_call.c  one call: its libcurl handle, what comes in, how it ends
- * client_loop.c  libcurl's sockets and timer in the event loop
  *
  * libcurl may not be entered from its own callbacks, and those call our owners. So starting and
  * cancelling only leave a mark; the work is done at the end of the tick (client.c, pump). */
@@ -14,6 +13,7 @@
 #include "base/list.h"
 #include "kube/client.h"
 #include "kube/credential.h"
+#include "kube/multi.h"
 
 struct kube_client {
     struct loop *loop;
@@ -34,14 +34,10 @@ struct kube_client {
     struct deferred pump;
     struct timer refill;
 
-    CURLM *multi;        /* NULL: to be made again */
-    bool is_broken;      /* it can no longer be used */
-    bool is_unreachable; /* the opener found nothing */
+    struct kube_multi multi; /* not open: to be made again */
+    bool is_broken;          /* it can no longer be used */
+    bool is_unreachable;     /* the opener found nothing */
     char why[CURL_ERROR_SIZE];
-    struct list sockets;
-    size_t socket_n;
-    struct timer timer;
-    struct deferred kick;
 };
 
 struct kube_call {
@@ -85,9 +81,3 @@ enum err call_send(struct kube_call *call);
 void call_finish(struct kube_call *call, CURLcode code);
 void call_fail(struct kube_call *call, enum err e, const char *why); /* why: NULL: as e says */
 void call_release(struct kube_call *call); /* the handle and all that belongs to it */
-
-/* client_loop.c */
-enum err multi_open(struct kube_client *c);
-void multi_close(struct kube_client *c);
-/* Nobody shall use the connection of that call any more, if it has not been heard since. */
-void multi_cut_silent(struct kube_client *c, CURL *easy, usec_t heard_at);
