@@ -61,6 +61,15 @@ enum limit {
     TLS_HANDSHAKES_PER_TICK = 4, /* that go on before everybody else gets a turn */
     TLS_SERVED_MAX = 16 * 1024,  /* certificates and authorities kept decoded */
 
+    /* OCSP responses for certificates */
+    OCSP_CERTIFICATES_MAX = 4096,     /* that responders are asked about */
+    OCSP_QUESTIONS_MAX = 16,          /* under way at a time; the rest wait in line */
+    OCSP_QUESTIONS_PER_NAMESPACE = 4, /* of them, so that nobody's responders keep others waiting */
+    OCSP_URL_BYTES_MAX = 2048,        /* of a responder */
+    OCSP_RESPONSE_BYTES_MAX = 16384,  /* goes out with handshakes */
+    OCSP_SKEW_S = 300,                /* a responder's clock may be ahead of ours */
+    OCSP_UNTOLD_S = 3600,             /* validity of a response that does not tell its own */
+
     /* HTTP/2, of one connection; its memory and heads are more where more streams are allowed */
     HTTP2_STREAMS_MAX = 128,              /* --http2-max-concurrent-streams */
     HTTP2_UPSTREAM_STREAMS_MAX = 128,     /* --upstream-max-concurrent-streams */
@@ -209,6 +218,18 @@ enum limit {
 #define KUBE_STABLE          (60 * USEC_PER_SEC)
 #define KUBE_RETRY_AFTER_MAX (300 * USEC_PER_SEC) /* a server's wish beyond it is cut */
 #define KUBE_CREDENTIAL_LOOK (1 * USEC_PER_SEC)   /* between two looks at a file */
+
+#define TIMEOUT_OCSP_ANSWER (10 * USEC_PER_SEC) /* from the responder's name to the last byte */
+/* A question that failed is put again, once, after a random time between the first two; then after
+ * one between half of OCSP_AGAIN_MIN and OCSP_AGAIN_MIN * 2^n in the n-th round, but not more than
+ * OCSP_AGAIN_MAX. */
+#define OCSP_RETRY_MIN   (1 * USEC_PER_SEC)
+#define OCSP_RETRY_MAX   (4 * USEC_PER_SEC)
+#define OCSP_AGAIN_MIN   (60 * USEC_PER_SEC)
+#define OCSP_AGAIN_MAX   (3600 * USEC_PER_SEC)
+#define OCSP_REFRESH_MIN (10 * USEC_PER_SEC)        /* of what is valid for a moment only */
+#define OCSP_REFRESH_MAX (4 * 86400 * USEC_PER_SEC) /* of what is valid for years */
+#define OCSP_LOOK        (3600 * USEC_PER_SEC)      /* at the wall clock, which may be set */
 
 #define TIMEOUT_STATUS_CALL  (10 * USEC_PER_SEC)
 #define TIMEOUT_STATUS_CLOSE (4 * USEC_PER_SEC)  /* clearing addresses, giving up the lease */

@@ -186,7 +186,7 @@ static enum err parts_check(struct tls_certificate *c, enum tls_fault *ret_fault
     return tls_errors_take(E_OK);
 }
 
-static bool time_read(const ASN1_TIME *t, int64_t *ret)
+bool tls_time_read(const ASN1_TIME *t, int64_t *ret)
 {
     enum { DAY = 24 * 3600 };
     ASN1_TIME *epoch = ASN1_TIME_set(NULL, 0);
@@ -201,8 +201,8 @@ static bool time_read(const ASN1_TIME *t, int64_t *ret)
 
 static enum err times_read(struct tls_certificate *c, enum tls_fault *ret_fault)
 {
-    bool is_good = time_read(X509_get0_notBefore(c->leaf), &c->not_before) &&
-                   time_read(X509_get0_notAfter(c->leaf), &c->not_after);
+    bool is_good = tls_time_read(X509_get0_notBefore(c->leaf), &c->not_before) &&
+                   tls_time_read(X509_get0_notAfter(c->leaf), &c->not_after);
     return is_good ? E_OK : fail(ret_fault, TLS_FAULT_BAD_CERTIFICATE);
 }
 
@@ -442,7 +442,8 @@ static bool add_one(void *arg, X509 *x)
     int64_t not_after;
     char *text;
     struct member there = bundle_look(buf_str(a->out), x);
-    if (!time_read(X509_get0_notAfter(x), &not_after) || not_after < a->now_s || there.is_found) {
+    if (!tls_time_read(X509_get0_notAfter(x), &not_after) || not_after < a->now_s ||
+        there.is_found) {
         return true;
     }
     if (there.n >= a->max) {

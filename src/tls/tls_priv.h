@@ -112,6 +112,11 @@ SSL_SESSION *client_sessions_take(struct tls_client *c, const struct tls_peer *p
 void client_sessions_forget(struct tls_client *c, const struct tls_peer *peer);
 void client_sessions_fini(struct tls_client *c);
 
+/* ---- certificate.c ---- */
+
+/* Seconds since 1970. False: it is no time. */
+bool tls_time_read(const ASN1_TIME *t, int64_t *ret);
+
 /* ---- der.c: NULL: it is none, or out of memory ---- */
 
 X509 *tls_der_certificate(struct str der);

@@ -3,6 +3,7 @@
  * otherwise, so that it takes no time. */
 #pragma once
 
+#include <openssl/ocsp.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 #include <setjmp.h>
@@ -28,6 +29,7 @@ struct pki_options {
     const char *name;         /* common name, in UTF-8 */
     const char *alternatives; /* as in openssl.cnf: "DNS:a.example,IP:127.0.0.1"; NULL: none */
     const char *uses;         /* extended key usage: "serverAuth"; NULL: none */
+    const char *access;       /* "OCSP;URI:http://responder.example/"; NULL: none */
     bool is_authority;
     long begins_s, ends_s; /* from now; both 0: from an hour ago to an hour from now */
     const char *key;       /* "RSA", "ED25519"; NULL: P-256 */
@@ -85,6 +87,9 @@ static inline struct pki pki_make(const struct pki_options *o, const struct pki 
     if (o->uses != NULL) {
         pki_extend(made.x, by->x, NID_ext_key_usage, o->uses);
     }
+    if (o->access != NULL) {
+        pki_extend(made.x, by->x, NID_info_access, o->access);
+    }
     assert_true(X509_sign(made.x, by->key, pki_digest(by->key)) > 0);
     return made;
 }
@@ -117,6 +122,42 @@ static inline X509_CRL *pki_revoke(const struct pki *issuer, const struct pki *r
     ASN1_TIME_free(at);
     ASN1_TIME_free(next);
     return list;
+}
+
+struct pki_response {
+    int status;               /* V_OCSP_CERTSTATUS_GOOD ... */
+    int64_t from_s, until_s;  /* since 1970; until_s 0: it does not say */
+    const struct pki *signer; /* NULL: the issuer */
+    bool shows_signer;        /* its certificate is sent along */
+};
+
+/* What issuer's responder says of x. DER, to be freed by OPENSSL_free(). */
+static inline struct str pki_respond(const struct pki_response *o, X509 *x,
+                                     const struct pki *issuer)
+{
+    const struct pki *signer = o->signer == NULL ? issuer : o->signer;
+    OCSP_BASICRESP *basic = OCSP_BASICRESP_new();
+    OCSP_CERTID *id = OCSP_cert_to_id(EVP_sha1(), x, issuer->x);
+    ASN1_TIME *from = ASN1_GENERALIZEDTIME_set(NULL, (time_t)o->from_s), *until = NULL;
+    unsigned char *der = NULL;
+    if (o->until_s != 0) {
+        until = ASN1_GENERALIZEDTIME_set(NULL, (time_t)o->until_s);
+    }
+    bool is_revoked = o->status == V_OCSP_CERTSTATUS_REVOKED;
+    assert_non_null(
+        OCSP_basic_add1_status(basic, id, o->status, 0, is_revoked ? from : NULL, from, until));
+    assert_int_equal(OCSP_basic_sign(basic, signer->x, signer->key, EVP_sha256(), NULL,
+                                     o->shows_signer ? 0 : OCSP_NOCERTS),
+                     1);
+    OCSP_RESPONSE *response = OCSP_response_create(OCSP_RESPONSE_STATUS_SUCCESSFUL, basic);
+    int n = i2d_OCSP_RESPONSE(response, &der);
+    assert_true(n > 0);
+    OCSP_RESPONSE_free(response);
+    OCSP_BASICRESP_free(basic);
+    OCSP_CERTID_free(id);
+    ASN1_TIME_free(from);
+    ASN1_TIME_free(until);
+    return str_make((const char *)der, (size_t)n);
 }
 
 /* DER, to be freed by OPENSSL_free(). */

@@ -17,12 +17,13 @@ import os
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
 
 # Kinds of keys.
 RSA, EC, EC384, ED25519 = "rsa", "ec", "ec384", "ed25519"
 # What a certificate is for.
 SERVER, CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
+OCSP_SIGNING = ExtendedKeyUsageOID.OCSP_SIGNING
 
 MAKERS = {
     RSA: lambda: rsa.generate_private_key(65537, 2048),
@@ -128,9 +129,10 @@ class Authority(Identity):
         return () if self.is_root else (self.x509, *self.issuers)
 
     def issue(self, *names, kind=EC, common_name=None, organizations=(), uses=(SERVER, CLIENT),
-              begins=-1, ends=30, digest="SHA256", key=None, has_names=True):
+              begins=-1, ends=30, digest="SHA256", key=None, has_names=True, responder=None):
         """names: host names, wildcards and addresses. common_name: the first of them where nothing
-        else is said. has_names=False: without subjectAltName. key: of somebody else."""
+        else is said. has_names=False: without subjectAltName. key: of somebody else. responder: the
+        URL of the one that tells by OCSP whether it is revoked."""
         key = make_key(kind) if key is None else key
         subject = _subject(common_name or (names[0] if names else None), organizations)
         builder = _builder(subject, self.x509.subject, key, begins, ends).add_extension(
@@ -141,6 +143,10 @@ class Authority(Identity):
         if names and has_names:
             builder = builder.add_extension(
                 x509.SubjectAlternativeName([_alternative(name) for name in names]), critical=False)
+        if responder is not None:
+            builder = builder.add_extension(x509.AuthorityInformationAccess([x509.AccessDescription(
+                AuthorityInformationAccessOID.OCSP, x509.UniformResourceIdentifier(responder))]),
+                critical=False)
         signed = builder.sign(self.x509_key, _digest(self.x509_key, digest))
         return Identity(signed, key, self.passed_on())
 
