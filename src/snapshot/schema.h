@@ -24,7 +24,7 @@
 
 #define SNAP_MAGIC "LINTELSN"
 enum {
-    SNAP_VERSION = 6,
+    SNAP_VERSION = 7,
     SNAP_ALIGN = 8,
     SNAP_TABLE_BYTES_MAX = 255, /* name of a route table; holds no '/' */
     SNAP_HOST_BYTES_MAX = 256   /* host pattern: a DNS name and "**." */

@@ -116,6 +116,7 @@ static enum err sites_set(SSL_CTX *ssl, const struct tls_sites *sites)
     }
     SSL_CTX_set_client_hello_cb(ssl, sites_on_hello, arg.out);
     (void)SSL_CTX_set_tlsext_ticket_key_evp_cb(ssl, tickets_on_key);
+    (void)SSL_CTX_set_tlsext_status_cb(ssl, staples_on_status);
     (void)SSL_CTX_set_timeout(ssl, (long)(sites->settings->ssl_session_timeout / USEC_PER_SEC));
     (void)SSL_CTX_set_num_tickets(ssl, 1); /* a client that opens several connections has several */
     if (sites->sessions != NULL) {

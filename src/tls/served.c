@@ -236,6 +236,17 @@ const struct served_authority *served_authority_get(struct tls_served *s, struct
     return e == NULL ? NULL : &e->u.authority;
 }
 
+struct str served_staple_get(const struct tls_served *s, struct str key, uint64_t hash,
+                             int64_t now_s)
+{
+    const struct snapshot_entry *e = snapshot_find(s->routes, SNAP_STAPLE, key, hash);
+    if (e == NULL) {
+        return STR_EMPTY;
+    }
+    const struct snap_staple *staple = (const struct snap_staple *)(const void *)e->shard;
+    return staple->until > now_s ? snap_str_get(staple, staple->response) : STR_EMPTY;
+}
+
 /* ---- the whole ---- */
 
 void tls_served_forget(struct tls_served *s, enum snap_kind kind, struct str key)

@@ -23,3 +23,7 @@ const struct served_certificate *served_certificate_get(struct tls_served *s, st
                                                         uint64_t hash);
 const struct served_authority *served_authority_get(struct tls_served *s, struct str key,
                                                     uint64_t hash);
+/* What its authority's responder says of the certificate of that key; empty: nothing that is valid
+ * now. Points into the snapshot: for the handshake's present step. */
+struct str served_staple_get(const struct tls_served *s, struct str key, uint64_t hash,
+                             int64_t now_s);

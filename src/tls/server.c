@@ -158,6 +158,7 @@ static enum err server_shaken(struct tls_conn *conn)
     struct transport_tls *info = &c->info;
     shaking_end(c);
     c->server->shaken++;
+    staples_drop(conn->ssl);
     info->version = str_from_cstr(SSL_get_version(conn->ssl));
     info->cipher = str_from_cstr(SSL_CIPHER_get_name(SSL_get_current_cipher(conn->ssl)));
     info->is_resumed = SSL_session_reused(conn->ssl) == 1;

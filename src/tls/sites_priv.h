@@ -2,6 +2,7 @@
  * to tls/.
  *
  *   sites.c    a ClientHello has come: which certificates, who has to show one
+ *   staples.c  the client wants to know whether the certificate is revoked
  *   visitor.c  what the client has shown
  *   server.c   the connection */
 #pragma once
@@ -34,6 +35,13 @@ static inline const struct tls_sites *sites_of(SSL *ssl)
 {
     return SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
 }
+
+/* ---- staples.c ---- */
+
+/* For SSL_CTX_set_tlsext_status_cb(). */
+int staples_on_status(SSL *ssl, void *arg);
+/* The response is not needed any more: OpenSSL would keep it for the connection's life. */
+void staples_drop(SSL *ssl);
 
 /* ---- tickets.c ---- */
 
