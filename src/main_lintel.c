@@ -76,6 +76,8 @@ static int run_controller(const struct cli_args *a)
         .compile = command_compile_options(a),
         .feedback = {.status = status_options(a), .webhook = webhook_options(a)},
     };
+    (void)ip_prefixes_parse(cli_text(a, CLI_OPT_ocsp_responder_cidr), o.ocsp.responders,
+                            TRUSTED_PREFIXES_MAX, &o.ocsp.responder_n); /* was checked */
     o.api.node_name = o.compile.node_name = node_name(a);
     return controller_main((int)fd, &o);
 }

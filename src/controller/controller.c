@@ -189,6 +189,7 @@ static enum err start(struct controller *c, const struct controller_options *o)
                                                     .api = o->api,
                                                     .snapshot_file = o->snapshot_file,
                                                     .compile = o->compile,
+                                                    .ocsp = o->ocsp,
                                                     .control_fd = c->heritage.control_fd,
                                                     .stats = c->stats};
     TRY(pipeline_init(&c->pipeline, c->loop, &c->pipeline_options, on_commit, c));

@@ -13,6 +13,7 @@ struct controller_options {
     struct api_options api;    /* but for client and callbacks */
     const char *snapshot_file; /* NULL = none */
     struct compile_options compile;
+    struct ocsp_options ocsp;
     struct feedback_options feedback;
 };
 

@@ -24,6 +24,7 @@ enum err pipeline_each_diag(void *pipeline, diag_fn *fn, void *fn_arg)
     if (p->compile != NULL) {
         compile_each_diag(p->compile, fn, fn_arg);
     }
+    ocsp_each_diag(p->ocsp, fn, fn_arg);
     return E_OK;
 }
 
@@ -143,8 +144,11 @@ static void want_secrets(struct pipeline *p)
 static enum err shard_take(void *arg, const struct snap_shard *shard)
 {
     struct pipeline *p = arg;
-    return shard->kind >= SNAP_SECRET_FIRST ? keyring_add(&p->keyring, shard)
-                                            : publish_add(p->publish, shard);
+    if (shard->kind >= SNAP_SECRET_FIRST) {
+        return keyring_add(&p->keyring, shard);
+    }
+    TRY(ocsp_see(p->ocsp, shard));
+    return publish_add(p->publish, shard);
 }
 
 /* At the start only: later, what is not known yet changes nothing for what is served. */
@@ -171,6 +175,7 @@ static enum err compile_and_commit(struct pipeline *p, bool *ret_is_new)
         compile_hide_classes(p->compile, api_are_classes_hidden(p->api));
     }
     enum err e = compile_run(p->compile, shard_take, p);
+    e = e == E_OK ? ocsp_settle(p->ocsp) : e;
     if (e != E_OK) {
         complain(p, "compiling failed", e);
         return e;
@@ -368,7 +373,8 @@ static bool is_current(void *arg)
     return p->has_whole && !p->is_pending && (p->api == NULL || api_trouble(p->api) == NULL);
 }
 
-static void on_keys_due(void *arg)
+/* Keys or responses of OCSP are to be committed. */
+static void on_commit_due(void *arg)
 {
     schedule(arg);
 }
@@ -405,6 +411,18 @@ static enum err own_certificate_make(struct pipeline *p)
     return e;
 }
 
+static enum err ocsp_start(struct pipeline *p)
+{
+    const struct ocsp_parts parts = {.loop = p->loop,
+                                     .store = p->store,
+                                     .publish = p->publish,
+                                     .options = &p->options->ocsp,
+                                     .on_due = on_commit_due,
+                                     .on_diag = on_source_diag,
+                                     .arg = p};
+    return ocsp_new(&parts, &p->ocsp);
+}
+
 static enum err make(struct pipeline *p)
 {
     const struct pipeline_options *o = p->options;
@@ -412,11 +430,12 @@ static enum err make(struct pipeline *p)
     TRY(own_certificate_make(p));
     struct publish_options publish = {
         .control_fd = o->control_fd, .stats = o->stats, .on_refused = on_refused, .arg = p};
-    TRY(keyring_init(&p->keyring, p->loop, &publish, on_keys_due, p));
+    TRY(keyring_init(&p->keyring, p->loop, &publish, on_commit_due, p));
     TRY(publish_new(&publish, &p->publish));
     saved_init(&p->saved, p->loop, p->publish, o->snapshot_file, is_current, p);
     TRY(saved_load(&p->saved));
     TRY(store_new(&p->store));
+    TRY(ocsp_start(p));
     TRY(compile_new(p->store, &p->compile_options, &p->compile));
     on_clock(&p->clock);
     compile_on_diag(p->compile, diagnostics_add, &p->diagnostics);
@@ -449,6 +468,7 @@ void pipeline_fini(struct pipeline *p)
     kube_config_free(p->config);
     resolver_free(p->resolver);
     compile_free(p->compile);
+    ocsp_free(p->ocsp);
     store_free(p->store);
     publish_free(p->publish);
     keyring_fini(&p->keyring);
@@ -461,6 +481,7 @@ void pipeline_fini(struct pipeline *p)
     p->config = NULL;
     p->resolver = NULL;
     p->compile = NULL;
+    p->ocsp = NULL;
     p->store = NULL;
     p->publish = NULL;
 }

@@ -16,6 +16,7 @@
 #include "compile/compile.h"
 #include "controller/diagnostics.h"
 #include "controller/keyring.h"
+#include "controller/ocsp.h"
 #include "controller/saved.h"
 #include "event/loop.h"
 #include "publish/publish.h"
@@ -38,6 +39,7 @@ struct pipeline_options {
     struct api_options api;         /* but for client and callbacks */
     const char *snapshot_file;      /* NULL = none */
     struct compile_options compile; /* but for own_chain and own_key */
+    struct ocsp_options ocsp;
     int control_fd;
     struct stats_area *stats;
 };
@@ -54,6 +56,7 @@ struct pipeline {
     struct compile *compile;
     struct publish *publish;
     struct keyring keyring;
+    struct ocsp *ocsp;
     struct compile_options compile_options;
     struct buf own_chain, own_key; /* of the certificate for names that nobody has one for */
     struct directory *directory;   /* NULL: not this source, or it could not be opened yet */

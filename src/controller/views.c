@@ -145,7 +145,9 @@ static enum err view_certs(void *arg, struct buf *out)
 
 static void view_further(void *arg, struct buf *out)
 {
-    feedback_emit_metrics(arg, out);
+    const struct feedback *f = arg;
+    feedback_emit_metrics(f, out);
+    ocsp_emit_metrics(f->pipeline->ocsp, out);
 }
 
 void views_init(struct admin_views *ret, struct pipeline *p, struct feedback *f)
