@@ -118,7 +118,9 @@ static enum err key_emit(struct compile *c, struct key_node *key,
     }
     e = e == E_OK ? snap_shard_end(b) : e;
     e = e == E_OK ? product_emit(c, &key->node.product) : e;
-    explicit_bzero(b->p, b->n);
+    if (b->p != NULL) { /* else there was no memory for it */
+        explicit_bzero(b->p, b->n);
+    }
     return e;
 }
 
