@@ -66,7 +66,7 @@ fuzz:  ## each fuzz target for FUZZ_SECONDS (60)
 
 bench: build  ## beside nginx and HAProxy; BENCH='--quick --only NAME,...' chooses
 	@scripts/install-deps build bench
-	@ninja -C $(BUILD) --quiet bench/relay
+	@ninja -C $(BUILD) --quiet bench/relay bench/handshake
 	@LINTEL_BUILD=$(BUILD) bench/run $(BENCH)
 
 bench-cost: build  ## system calls and instructions of a request

@@ -132,14 +132,15 @@ def wait_http(port, path="/", host="bench.local", seconds=30):
     return False
 
 
-def wrk_start(port, path, connections, seconds, host="bench.local", script=None, fields=()):
+def wrk_start(port, path, connections, seconds, host="bench.local", script=None, fields=(),
+              scheme="http"):
     argv = ["taskset", "-c", LOAD_CORE, "wrk", "-t1", f"-c{connections}", f"-d{seconds}s",
             "--latency", "-H", f"Host: {host}"]
     for field in fields:
         argv += ["-H", field]
     if script:
         argv += ["-s", script]
-    return subprocess.Popen(argv + [f"http://127.0.0.1:{port}{path}"], stdout=subprocess.PIPE,
+    return subprocess.Popen(argv + [f"{scheme}://127.0.0.1:{port}{path}"], stdout=subprocess.PIPE,
                             stderr=subprocess.DEVNULL, text=True)
 
 
@@ -149,8 +150,8 @@ def wrk_end(process):
     return wrk_result(process, 30)
 
 
-def wrk(port, path, connections, seconds, host="bench.local", script=None, fields=()):
-    process = wrk_start(port, path, connections, seconds, host, script, fields)
+def wrk(port, path, connections, seconds, **arguments):
+    process = wrk_start(port, path, connections, seconds, **arguments)
     return wrk_result(process, seconds + 30)
 
 
@@ -172,19 +173,55 @@ def wrk_result(process, timeout):
             "bad": int(bad.group(1)) if bad else 0}
 
 
+def h2load_run(url, port, connections, seconds, arguments, log=None):
+    """What it prints; all go to 127.0.0.1, whatever the name."""
+    argv = ["taskset", "-c", LOAD_CORE, "h2load", "-t1", f"-c{connections}", f"-D{seconds}",
+            f"--connect-to=127.0.0.1:{port}", *arguments]
+    if log:
+        argv.append(f"--log-file={log}")
+    return subprocess.run(argv + [url], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                          timeout=seconds + 30, check=True, text=True).stdout
+
+
 def h2load_latencies(port, path, connections, rate, seconds, log):
     """Microseconds of every request at a fixed rate, sent when due and not when the one before is
     answered: waiting counts."""
-    argv = ["taskset", "-c", LOAD_CORE, "h2load", "--h1", "-t1", f"-c{connections}",
-            f"-D{seconds}", f"--rps={rate / connections:.2f}", f"--log-file={log}",
-            f"--connect-to=127.0.0.1:{port}", f"http://bench.local:{port}{path}"]
-    subprocess.run(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                   timeout=seconds + 30, check=True)
+    h2load_run(f"http://bench.local:{port}{path}", port, connections, seconds,
+               ["--h1", f"--rps={rate / connections:.2f}"], log)
     with open(log) as f:
         rows = [line.split() for line in f]
     os.unlink(log)
     return ([int(row[2]) for row in rows if row[1] == "200"],
             sum(row[1] != "200" for row in rows))
+
+
+def h2load(port, path, connections, seconds, streams=1, arguments=()):
+    """HTTP/2 over TLS, that many streams on each connection."""
+    with tempfile.NamedTemporaryFile(prefix="lintel-bench-") as log:
+        text = h2load_run(f"https://bench.local:{port}{path}", port, connections, seconds,
+                          [f"-m{streams}", *arguments], log.name)
+        times = [int(line.split()[2]) for line in log]
+    took = re.search(r"finished in ([\d.]+)(ms|s)", text)
+    done = re.search(r"(\d+) done, (\d+) succeeded, (\d+) failed, (\d+) errored", text)
+    bad = re.search(r"(\d+) 4xx, (\d+) 5xx", text)
+    return {"requests": int(done.group(1)),
+            "seconds": float(took.group(1)) / (1e3 if took.group(2) == "ms" else 1),
+            "p50_us": percentile(times or [0], 50), "p99_us": percentile(times or [0], 99),
+            "errors": int(done.group(3)) - sum(map(int, bad.groups())),
+            "bad": sum(map(int, bad.groups()))}
+
+
+def handshakes(port, _, connections, seconds, arguments=()):
+    """Connections of TLS 1.3 that end behind their handshake, as many at a time (bench/handshake.c)."""
+    text = subprocess.run(["taskset", "-c", LOAD_CORE, f"{BUILD}/bench/handshake",
+                           f"-c{connections}", f"-t{seconds}", *arguments, str(port),
+                           "bench.local"], stdout=subprocess.PIPE, timeout=seconds + 30,
+                          check=True, text=True).stdout
+    found = re.match(r"(\d+) handshakes in ([\d.]+) s, \d+/s, \d+ resumed, (\d+) failed, "
+                     r"p50 (\d+) us, p99 (\d+) us", text)
+    return {"requests": int(found.group(1)), "seconds": float(found.group(2)),
+            "errors": int(found.group(3)), "bad": 0,
+            "p50_us": float(found.group(4)), "p99_us": float(found.group(5))}
 
 
 def slab_kb():
@@ -222,7 +259,7 @@ def bars(title, values, width=40):
         print(f"  {name.ljust(28)} {'#' * round(value / most * width):{width}} {value:.2f}")
 
 
-COLORS = {"lintel": "#0a7d5a", "relay": "#9aa5b1", "nginx": "#d9822b", "haproxy": "#3f6fb5"}
+COLORS = {"lintel": "#0a7d5a", "before": "#8fc9b5", "relay": "#9aa5b1", "nginx": "#d9822b", "haproxy": "#3f6fb5"}
 
 
 def chart(path, title, groups):

@@ -1,9 +1,11 @@
-"""The proxies that are compared, each with one worker (two to hold many connections) on one core, keep-alive on both sides, the same
-forwarded fields, one backend. Variants: an access log in a file, and many hosts instead of one."""
+"""The proxies that are compared, each with one worker (two to hold many connections) on one core,
+keep-alive on both sides, the same forwarded fields, one backend. Variants: an access log in a file,
+many hosts instead of one, TLS in front (tls: the kind of key; tickets: who keeps the sessions)."""
 import os
 import signal
 import tempfile
 
+import tls as tls_of
 from lib import BUILD, PROXY_CORE, Process, free_port, wait_new_child
 
 NGINX_PROXY = """
@@ -17,6 +19,7 @@ http {{
     keepalive_requests 1000000000;
     server_names_hash_max_size 65536;
     server_names_hash_bucket_size 128;
+{tls}
     upstream backend {{ {servers} keepalive 320; keepalive_requests 1000000000; }}
     client_body_temp_path {dir}/nginx-proxy-body;
     proxy_temp_path {dir}/nginx-proxy-temp;
@@ -53,6 +56,7 @@ global
     nbthread 1
     maxconn 9000
     tune.listener.multi-queue off
+{tls}
 defaults
     mode http
     timeout connect 5s
@@ -63,15 +67,15 @@ defaults
     unique-id-format %{{+X}}o%ci%cp%fi%fp%Ts%rt%pid
 {log}
 frontend in
-    bind 127.0.0.1:{port} backlog 4096
+    bind 127.0.0.1:{port} backlog 4096{options}
     http-request set-header X-Request-ID %[unique-id]
     http-request set-header X-Real-IP %[src]
     http-request set-header X-Forwarded-For %[src]
     http-request set-header X-Forwarded-Host %[req.hdr(host)]
     http-request set-header X-Forwarded-Port %[dst_port]
-    http-request set-header X-Forwarded-Proto http
-    http-request set-header X-Forwarded-Scheme http
-    http-request set-header X-Scheme http
+    http-request set-header X-Forwarded-Proto {scheme}
+    http-request set-header X-Forwarded-Scheme {scheme}
+    http-request set-header X-Scheme {scheme}
 {route}
 backend out
 {servers}
@@ -117,6 +121,7 @@ def backend(work, core):
     os.makedirs(f"{work}/www", exist_ok=True)
     os.chmod(work, 0o755)
     write(f"{work}/www/100k", "x" * 100_000)
+    write(f"{work}/www/1m", "x" * 1_000_000)
     port = free_port()
     config = write(f"{work}/backend.conf",
                    NGINX_BACKEND.format(dir=work, port=port, small="x" * 128))
@@ -138,19 +143,24 @@ def reload(process, number):
     return False
 
 
-def nginx_config(work, port, backend_port, workers=1, hosts=1, log=False, endpoints=1):
+def nginx_config(work, port, backend_port, workers=1, hosts=1, log=False, endpoints=1, tls=None,
+                 tickets=False):
     servers = " ".join(f"server 127.0.0.{n + 1}:{backend_port};" for n in range(endpoints))
     return write(f"{work}/nginx.conf", NGINX_PROXY.format(
         dir=work, workers=workers, mutex="on" if workers > 1 else "off", # on: they share alike
         servers=servers, log=f"{work}/nginx-access.log" if log else "off",
-        hosts="".join(NGINX_HOST.format(port=port, name=name_of(n), options=" backlog=4096" if n == 0 else "")
+        tls=tls_of.NGINX.format(dir=work, tickets="on" if tickets else "off") if tls else "",
+        hosts="".join(NGINX_HOST.format(port=port, name=name_of(n),
+                                        options=(" ssl http2" if tls else "")
+                                        + (" backlog=4096" if n == 0 else ""))
                       for n in range(hosts))))
 
 
 def nginx(work, backend_port, **variant):
     port = free_port()
     config = nginx_config(work, port, backend_port, **variant)
-    process = Process(["nginx", "-p", work, "-c", config], PROXY_CORE, f"{work}/nginx.log")
+    process = Process(["nginx", "-p", work, "-c", config], PROXY_CORE, f"{work}/nginx.log",
+                      tls_of.environment(work) if "tls" in variant else None)
 
     def reconfigure(endpoints):
         nginx_config(work, port, backend_port, endpoints=endpoints)
@@ -159,7 +169,8 @@ def nginx(work, backend_port, **variant):
     return process, port
 
 
-def haproxy_config(work, port, backend_port, hosts=1, log=False, endpoints=1):
+def haproxy_config(work, port, backend_port, hosts=1, log=False, endpoints=1, tls=None,
+                   tickets=False):
     servers = "\n".join(f"    server b{n} 127.0.0.{n + 1}:{backend_port} maxconn 8000"
                         for n in range(endpoints))
     route = "    default_backend out"
@@ -167,14 +178,18 @@ def haproxy_config(work, port, backend_port, hosts=1, log=False, endpoints=1):
         write(f"{work}/hosts.map", "".join(f"{name_of(n)} out\n" for n in range(hosts)))
         route = f"    use_backend %[req.hdr(host),lower,map({work}/hosts.map)]"
     return write(f"{work}/haproxy.cfg", HAPROXY.format(
-        port=port, servers=servers, route=route,
+        port=port, servers=servers, route=route, scheme="https" if tls else "http",
+        tls=tls_of.HAPROXY.format(tickets="" if tickets else " no-tls-tickets") if tls else "",
+        options=f" ssl crt {work}/both.pem alpn h2,http/1.1 curves X25519:P-256:P-384" if tls
+        else "",
         log="    log stdout format raw local0\n    option httplog" if log else ""))
 
 
 def haproxy(work, backend_port, **variant):
     port = free_port()
     config = haproxy_config(work, port, backend_port, **variant)
-    process = Process(["haproxy", "-W", "-db", "-f", config], PROXY_CORE, f"{work}/haproxy.log")
+    process = Process(["haproxy", "-W", "-db", "-f", config], PROXY_CORE, f"{work}/haproxy.log",
+                      tls_of.environment(work) if "tls" in variant else None)
 
     def reconfigure(endpoints):
         haproxy_config(work, port, backend_port, endpoints=endpoints)
@@ -198,7 +213,7 @@ INGRESS = """apiVersion: networking.k8s.io/v1
 kind: Ingress
 metadata: {{name: bench-{n}, namespace: default}}
 spec:
-  ingressClassName: lintel
+  ingressClassName: lintel{tls}
   rules:
   - host: {host}
     http:
@@ -233,24 +248,37 @@ def slice_put(folder, backend_port, endpoints):
         f"{{addresses: [127.0.0.{n + 1}]}}" for n in range(endpoints))))
 
 
-def lintel(work, backend_port, manifests=None, workers=1, hosts=1, log=False, endpoints=1):
-    port, health = free_port(), free_port()
-    if manifests is None:
-        manifests = tempfile.mkdtemp(prefix="manifests-", dir=work)
-        put(f"{manifests}/class.yaml", CLASS)
-        put(f"{manifests}/service.yaml", SERVICE)
-        slice_put(manifests, backend_port, endpoints)
-        for first in range(0, hosts, 100):
-            put(f"{manifests}/ingress-{first:06}.yaml",
-                "".join(INGRESS.format(n=n, host=name_of(n))
-                        for n in range(first, min(hosts, first + 100))))
-    argv = [f"{BUILD}/lintel", "run", "--manifests", manifests, "--bind-address", "127.0.0.1",
-            "--http-port", str(port), "--https-port", "0", "--healthz-port", str(health), "--workers", str(workers),
+def manifests_make(work, backend_port, hosts, endpoints, tls):
+    folder = tempfile.mkdtemp(prefix="manifests-", dir=work)
+    put(f"{folder}/class.yaml", CLASS)
+    put(f"{folder}/service.yaml", SERVICE)
+    slice_put(folder, backend_port, endpoints)
+    if tls:
+        put(f"{folder}/secret.yaml", tls_of.secret(work))
+    for first in range(0, hosts, 100):
+        put(f"{folder}/ingress-{first:06}.yaml", "".join(
+            INGRESS.format(n=n, host=name_of(n),
+                           tls=f"\n  tls: [{{secretName: bench, hosts: [{name_of(n)}]}}]" if tls else "")
+            for n in range(first, min(hosts, first + 100))))
+    return folder
+
+
+def lintel(work, backend_port, manifests=None, workers=1, hosts=1, log=False, endpoints=1, tls=None,
+           tickets=False, build=BUILD):
+    ports, health = [free_port(), free_port()], free_port()
+    manifests = manifests or manifests_make(work, backend_port, hosts, endpoints, tls)
+    argv = [f"{build}/lintel", "run", "--manifests", manifests, "--bind-address", "127.0.0.1",
+            "--http-port", str(ports[0]), "--https-port", str(ports[1]),
+            "--healthz-port", str(health), "--workers", str(workers),
             "--keep-alive-requests", "1000000000",
             "--max-worker-connections", str(30_000 // workers),
             "--access-log", "text" if log else "off"]
     if log:
         argv += ["--access-log-file", f"{work}/lintel-access.log"]
+    if tls: # wrk sends a name that no Ingress has
+        argv += ["--default-ssl-certificate", "default/bench", "--hsts=false"]
+    if tickets:
+        argv += ["--ssl-session-tickets"]
     process = Process(argv, PROXY_CORE, f"{work}/lintel.log")
     process.health = health
 
@@ -258,7 +286,14 @@ def lintel(work, backend_port, manifests=None, workers=1, hosts=1, log=False, en
         slice_put(manifests, backend_port, endpoints)
         return True
     process.reconfigure = reconfigure
-    return process, port
+    return process, ports[1 if tls else 0]
+
+
+def before(work, backend_port, **variant):
+    """Another build of Lintel, in the same run."""
+    return lintel(work, backend_port, build=os.environ["LINTEL_BEFORE"], **variant)
 
 
 PROXIES = {"nginx": nginx, "haproxy": haproxy, "relay": relay, "lintel": lintel}
+if "LINTEL_BEFORE" in os.environ:
+    PROXIES["before"] = before
