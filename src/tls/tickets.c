@@ -75,5 +75,8 @@ int tickets_on_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_
     if (!keys_set(key, iv, cipher, mac, 0)) {
         return FAILED;
     }
-    return key == newest ? DONE : DONE_RENEW;
+    /* RFC 8446 appendix C.4: a ticket of 1.3 is good for one connection, so each brings the next.
+     */
+    bool is_spent = key != newest || SSL_version(ssl) == TLS1_3_VERSION;
+    return is_spent ? DONE_RENEW : DONE;
 }

@@ -61,6 +61,18 @@ def test_every_worker_opens_them(stage, version):
     assert lintel.counter("lintel_tls_handshakes_total", result="resumed") == 20
 
 
+def test_each_connection_brings_the_next_ticket(stage):
+    """RFC 8446 appendix C.4: clients of TLS 1.3 offer a ticket once."""
+    site = Site(stage)
+    lintel = site.run(arguments=ON)
+    made = site.context(tls.V13)
+    _, session = visit(lintel, made)
+    for _ in range(3):
+        reused, following = visit(lintel, made, session)
+        assert reused and following.has_ticket and following.id != session.id
+        session = following
+
+
 @VERSIONS
 def test_replicas_with_the_same_secret_open_them(stage, version):
     site, shared = Site(stage), keys_secret(key())
