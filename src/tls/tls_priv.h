@@ -72,6 +72,7 @@ struct tls_conn { /* first in the side's own struct, which is freed with it */
     bool is_shaken;           /* the handshake is complete */
     bool has_received;        /* some byte came for the owner */
     bool is_short;            /* the last recv() gave less than it could: no bytes are left */
+    bool has_hangup;          /* epoll has told of the end or an error, once */
     bool receive_wants_write; /* events that must be seen as the other kind */
     bool send_wants_read;
     bool wants_finish; /* close_notify did not fit */

@@ -44,9 +44,9 @@ static size_t receive_size(const struct tls_conn *c)
 static ssize_t socket_receive(struct tls_conn *c)
 {
     size_t room = receive_size(c);
-    /* Without anything for the owner it must be asked all the same: an end may stand there, whose
-     * event has come. */
-    if ((c->is_short && c->got > 0) || room == 0) {
+    /* Without anything for the owner an end must be met here, once its event has come: there is no
+     * other. */
+    if ((c->is_short && (c->got > 0 || !c->has_hangup)) || room == 0) {
         errno = EAGAIN;
         return -1;
     }
@@ -217,6 +217,7 @@ static void on_socket(struct watch *w, uint32_t events)
 {
     struct transport *t = container_of(w, struct transport, watch);
     struct tls_conn *c = conn_of(t);
+    c->has_hangup = c->has_hangup || (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
     if ((events & EPOLLOUT) != 0 && c->receive_wants_write) {
         c->receive_wants_write = false;
         events |= EPOLLIN;
