@@ -195,15 +195,23 @@ def h2load_latencies(port, path, connections, rate, seconds, log):
             sum(row[1] != "200" for row in rows))
 
 
-def h2load(port, path, connections, seconds, streams=1, arguments=()):
-    """HTTP/2 over TLS, that many streams on each connection."""
-    with tempfile.NamedTemporaryFile(prefix="lintel-bench-") as log:
+def h2load(port, path, connections, seconds, streams=1, arguments=(), post=b""):
+    """HTTP/2 over TLS, that many streams on each connection. post: a body to be sent, which the
+    backend answers by one of the same length: in gRPC, failures are answers of status 200."""
+    with tempfile.NamedTemporaryFile(prefix="lintel-bench-") as log, \
+            tempfile.NamedTemporaryFile(prefix="lintel-bench-") as body:
+        body.write(post)
+        body.flush()
         text = h2load_run(f"https://bench.local:{port}{path}", port, connections, seconds,
-                          [f"-m{streams}", *arguments], log.name)
+                          [f"-m{streams}", *arguments] + (["-d", body.name] if post else []),
+                          log.name)
         times = [int(line.split()[2]) for line in log]
     took = re.search(r"finished in ([\d.]+)(ms|s)", text)
     done = re.search(r"(\d+) done, (\d+) succeeded, (\d+) failed, (\d+) errored", text)
     bad = re.search(r"(\d+) 4xx, (\d+) 5xx", text)
+    data = int(re.search(r"\((\d+)\) data", text).group(1))
+    if data < int(done.group(1)) * len(post):
+        sys.exit(f"{data} bytes of answers to {done.group(1)} calls; h2load says:\n{text}")
     return {"requests": int(done.group(1)),
             "seconds": float(took.group(1)) / (1e3 if took.group(2) == "ms" else 1),
             "p50_us": percentile(times or [0], 50), "p99_us": percentile(times or [0], 99),

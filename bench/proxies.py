@@ -1,6 +1,7 @@
 """The proxies that are compared, each with one worker (two to hold many connections) on one core,
 keep-alive on both sides, the same forwarded fields, one backend. Variants: an access log in a file,
-many hosts instead of one, TLS in front (tls: the kind of key; tickets: who keeps the sessions)."""
+many hosts instead of one, TLS in front (tls: the kind of key; tickets: who keeps the sessions),
+gRPC: HTTP/2 without TLS to the backend."""
 import os
 import signal
 import tempfile
@@ -50,6 +51,11 @@ NGINX_HOST = """
         }}
     }}
 """
+
+# What is said of HTTP/1.1 upstreams, said of gRPC.
+NGINX_GRPC = [("proxy_pass http:", "grpc_pass grpc:"), ("proxy_set_header", "grpc_set_header"),
+              ("proxy_http_version 1.1;", ""), ("proxy_buffering off;", ""),
+              ("proxy_request_buffering off;", ""), ('grpc_set_header Connection "";', "")]
 
 HAPROXY = """
 global
@@ -107,8 +113,21 @@ http {{
             proxy_set_header Connection "";
         }}
     }}
+    server {{
+        listen 127.0.0.1:{grpc_port} http2 backlog=4096;
+        listen 127.0.0.2:{grpc_port} http2 backlog=4096;
+        root {dir}/www;
+        location = /small {{ return 200 "{small}"; }}
+        location = /bench.Echo/Unary {{ # a file, however it is asked for
+            error_page 405 =200 $uri;
+            default_type application/grpc;
+            add_trailer grpc-status 0 always;
+        }}
+    }}
 }}
 """
+
+GRPC_MESSAGE = b"\0\0\0\0\x14" + b"\x0a\x12" + b"x" * 18 # one field of 18 bytes
 
 
 def write(path, text):
@@ -122,10 +141,15 @@ def backend(work, core):
     os.chmod(work, 0o755)
     write(f"{work}/www/100k", "x" * 100_000)
     write(f"{work}/www/1m", "x" * 1_000_000)
-    port = free_port()
-    config = write(f"{work}/backend.conf",
-                   NGINX_BACKEND.format(dir=work, port=port, small="x" * 128))
-    return Process(["nginx", "-p", work, "-c", config], core, f"{work}/backend.log"), port
+    os.makedirs(f"{work}/www/bench.Echo", exist_ok=True)
+    with open(f"{work}/www/bench.Echo/Unary", "wb") as f:
+        f.write(GRPC_MESSAGE)
+    port, grpc_port = free_port(), free_port()
+    config = write(f"{work}/backend.conf", NGINX_BACKEND.format(
+        dir=work, port=port, grpc_port=grpc_port, small="x" * 128))
+    process = Process(["nginx", "-p", work, "-c", config], core, f"{work}/backend.log")
+    process.grpc_port = grpc_port
+    return process, port
 
 
 def name_of(n):
@@ -144,15 +168,18 @@ def reload(process, number):
 
 
 def nginx_config(work, port, backend_port, workers=1, hosts=1, log=False, endpoints=1, tls=None,
-                 tickets=False):
+                 tickets=False, grpc=False):
+    host = NGINX_HOST
+    for plain, called in NGINX_GRPC if grpc else ():
+        host = host.replace(plain, called)
     servers = " ".join(f"server 127.0.0.{n + 1}:{backend_port};" for n in range(endpoints))
     return write(f"{work}/nginx.conf", NGINX_PROXY.format(
         dir=work, workers=workers, mutex="on" if workers > 1 else "off", # on: they share alike
         servers=servers, log=f"{work}/nginx-access.log" if log else "off",
         tls=tls_of.NGINX.format(dir=work, tickets="on" if tickets else "off") if tls else "",
-        hosts="".join(NGINX_HOST.format(port=port, name=name_of(n),
-                                        options=(" ssl http2" if tls else "")
-                                        + (" backlog=4096" if n == 0 else ""))
+        hosts="".join(host.format(port=port, name=name_of(n),
+                                  options=(" ssl http2" if tls else "")
+                                  + (" backlog=4096" if n == 0 else ""))
                       for n in range(hosts))))
 
 
@@ -170,8 +197,9 @@ def nginx(work, backend_port, **variant):
 
 
 def haproxy_config(work, port, backend_port, hosts=1, log=False, endpoints=1, tls=None,
-                   tickets=False):
-    servers = "\n".join(f"    server b{n} 127.0.0.{n + 1}:{backend_port} maxconn 8000"
+                   tickets=False, grpc=False):
+    options = "maxconn 8000" + (" proto h2" if grpc else "")
+    servers = "\n".join(f"    server b{n} 127.0.0.{n + 1}:{backend_port} {options}"
                         for n in range(endpoints))
     route = "    default_backend out"
     if hosts > 1:
@@ -228,6 +256,7 @@ kind: Service
 metadata: {name: bench, namespace: default}
 spec: {ports: [{port: 80}]}
 """
+SERVICE_GRPC = SERVICE.replace("port: 80", "port: 80, appProtocol: grpc")
 SLICE = """apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
 metadata: {{name: bench-1, namespace: default, labels: {{kubernetes.io/service-name: bench}}}}
@@ -248,10 +277,10 @@ def slice_put(folder, backend_port, endpoints):
         f"{{addresses: [127.0.0.{n + 1}]}}" for n in range(endpoints))))
 
 
-def manifests_make(work, backend_port, hosts, endpoints, tls):
+def manifests_make(work, backend_port, hosts, endpoints, tls, grpc):
     folder = tempfile.mkdtemp(prefix="manifests-", dir=work)
     put(f"{folder}/class.yaml", CLASS)
-    put(f"{folder}/service.yaml", SERVICE)
+    put(f"{folder}/service.yaml", SERVICE_GRPC if grpc else SERVICE)
     slice_put(folder, backend_port, endpoints)
     if tls:
         put(f"{folder}/secret.yaml", tls_of.secret(work))
@@ -264,9 +293,9 @@ def manifests_make(work, backend_port, hosts, endpoints, tls):
 
 
 def lintel(work, backend_port, manifests=None, workers=1, hosts=1, log=False, endpoints=1, tls=None,
-           tickets=False, build=BUILD):
+           tickets=False, grpc=False, build=BUILD):
     ports, health = [free_port(), free_port()], free_port()
-    manifests = manifests or manifests_make(work, backend_port, hosts, endpoints, tls)
+    manifests = manifests or manifests_make(work, backend_port, hosts, endpoints, tls, grpc)
     argv = [f"{build}/lintel", "run", "--manifests", manifests, "--bind-address", "127.0.0.1",
             "--http-port", str(ports[0]), "--https-port", str(ports[1]),
             "--healthz-port", str(health), "--workers", str(workers),
