@@ -2,12 +2,30 @@
  * list. */
 #include "http2/context.h"
 
+#include <string.h>
+
 #include <nghttp2/nghttp2.h>
 
 #include "base/mem.h"
 #include "http2/conn.h"
 
-enum { GATHERS_KEPT = 8 };
+enum {
+    GATHERS_KEPT = 8,
+    SPARE_UNIT = 64,   /* sizes of small blocks are multiples of it */
+    SPARES_KEPT = 128, /* of one size: a megabyte of all */
+};
+
+/* A sanitizer must see uses after the end. */
+#if defined(__SANITIZE_ADDRESS__)
+#define KEEPS_SPARES 0
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define KEEPS_SPARES 0
+#endif
+#endif
+#ifndef KEEPS_SPARES
+#define KEEPS_SPARES 1
+#endif
 
 struct block {
     struct list link;
@@ -41,6 +59,7 @@ enum err http2_context_init(struct http2_context *x, struct loop *loop,
         .head = mem_alloc(sizeof(struct http2_head)),
     };
     list_init(&x->gathers);
+    http2_spares_init(&x->spares);
     list_init(&x->streams);
     if (x->receive == NULL || x->head == NULL || nghttp2_option_new(&x->option) != 0) {
         http2_context_fini(x);
@@ -59,6 +78,7 @@ void http2_context_fini(struct http2_context *x)
     for (struct list *it; x->gather_n > 0 && (it = list_pop(&x->gathers)) != NULL; x->gather_n--) {
         mem_free(it);
     }
+    http2_spares_fini(&x->spares);
     *x = (struct http2_context){0};
 }
 
@@ -89,6 +109,52 @@ size_t http2_conn_max(const struct http2_context *x, size_t limit)
 {
     uint64_t streams = x->settings->http2_max_concurrent_streams;
     return streams <= HTTP2_STREAMS_MAX ? limit : limit / HTTP2_STREAMS_MAX * (size_t)streams;
+}
+
+/* ---- small blocks ---- */
+
+void http2_spares_init(struct http2_spares *s)
+{
+    *s = (struct http2_spares){0};
+    for (size_t i = 0; i < HTTP2_SPARE_SIZES; i++) {
+        list_init(&s->blocks[i]);
+    }
+}
+
+void http2_spares_fini(struct http2_spares *s)
+{
+    for (size_t i = 0; i < HTTP2_SPARE_SIZES; i++) {
+        for (; s->n[i] > 0; s->n[i]--) {
+            mem_free(container_of(list_pop(&s->blocks[i]), struct block, link));
+        }
+    }
+}
+
+/* bytes: of the whole block. */
+static bool is_small(const struct http2_memory *m, size_t bytes)
+{
+    return m->spares != NULL && bytes <= (size_t)HTTP2_SPARE_SIZES * SPARE_UNIT;
+}
+
+static struct block *spare_take(struct http2_spares *s, size_t bytes)
+{
+    size_t i = (bytes - 1) / SPARE_UNIT;
+    if (s->n[i] == 0) {
+        return mem_alloc((i + 1) * SPARE_UNIT);
+    }
+    s->n[i]--;
+    return container_of(list_pop(&s->blocks[i]), struct block, link);
+}
+
+static void spare_give(struct http2_spares *s, struct block *b)
+{
+    size_t i = (b->n - 1) / SPARE_UNIT;
+    if (!KEEPS_SPARES || s->n[i] == SPARES_KEPT) {
+        mem_free(b);
+        return;
+    }
+    s->n[i]++;
+    list_push(&s->blocks[i], &b->link);
 }
 
 /* ---- nghttp2's heap ---- */
@@ -168,7 +234,12 @@ static void block_leaves(struct http2_memory *m, struct block *b)
 static void block_free(struct http2_memory *m, struct block *b)
 {
     block_leaves(m, b);
-    if (!is_in_pages(m, b)) {
+    if (is_in_pages(m, b)) {
+        return;
+    }
+    if (is_small(m, b->n)) {
+        spare_give(m->spares, b);
+    } else {
         mem_free(b);
     }
 }
@@ -184,8 +255,13 @@ void http2_memory_clear(struct http2_memory *m)
 
 void *http2_mem_alloc(size_t n, void *memory)
 {
-    struct block *b = block_of_pages(memory, n);
-    return block_given(memory, b != NULL ? b : mem_alloc(sizeof(struct block) + n), n);
+    struct http2_memory *m = memory;
+    size_t bytes = sizeof(struct block) + n;
+    struct block *b = block_of_pages(m, n);
+    if (b == NULL) {
+        b = is_small(m, bytes) ? spare_take(m->spares, bytes) : mem_alloc(bytes);
+    }
+    return block_given(m, b, n);
 }
 
 void *http2_mem_calloc(size_t n, size_t size, void *memory)
@@ -194,11 +270,15 @@ void *http2_mem_calloc(size_t n, size_t size, void *memory)
     if (__builtin_mul_overflow(n, size, &bytes)) {
         return block_given(memory, NULL, 0);
     }
+    if (is_small(memory, sizeof(struct block) + bytes)) {
+        void *small = http2_mem_alloc(bytes, memory);
+        return small == NULL ? NULL : memset(small, 0, bytes);
+    }
     struct block *b = block_of_pages(memory, bytes);
     return block_given(memory, b != NULL ? b : mem_calloc(1, sizeof(struct block) + bytes), bytes);
 }
 
-/* Out of the pages. */
+/* Out of the pages, or to another size. */
 static void *block_move(struct http2_memory *m, struct block *b, size_t n)
 {
     size_t before = b->n - sizeof(*b);
@@ -216,7 +296,7 @@ void *http2_mem_resize(void *p, size_t n, void *memory)
         return http2_mem_alloc(n, memory);
     }
     struct block *b = block_of(p);
-    if (is_in_pages(memory, b)) {
+    if (is_in_pages(memory, b) || is_small(memory, b->n) || is_small(memory, sizeof(*b) + n)) {
         return block_move(memory, b, n);
     }
     block_leaves(memory, b);

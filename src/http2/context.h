@@ -10,6 +10,18 @@
 struct http2_head;
 struct nghttp2_option;
 
+enum { HTTP2_SPARE_SIZES = 16 };
+
+/* Small blocks that nghttp2 has given back, by size: every stream takes a dozen, in bursts that are
+ * too many for the quick lists of the heap. */
+struct http2_spares {
+    struct list blocks[HTTP2_SPARE_SIZES];
+    uint32_t n[HTTP2_SPARE_SIZES];
+};
+
+void http2_spares_init(struct http2_spares *s);
+void http2_spares_fini(struct http2_spares *s);
+
 struct http2_context {
     struct loop *loop;
     char *receive;                        /* RECEIVE_BYTES: where every receive() goes first */
@@ -20,6 +32,7 @@ struct http2_context {
     struct list gathers; /* free buffers for frames that go out */
     struct list streams; /* free ones */
     uint32_t gather_n, stream_n;
+    struct http2_spares spares;
 };
 
 /* Borrows everything for the context's life. Errors: E_NOMEM. */
@@ -43,7 +56,8 @@ void http2_gather_give(struct http2_context *x, char *p);
  * their own, so that what is never touched is never there: 12 KB stay. In a heap that has been used
  * for a while the room for the frame lies in pages that others have touched. */
 struct http2_memory {
-    struct http_budget *budget; /* told of what is beyond HTTP2_CONN_IDLE_BYTES */
+    struct http_budget *budget;  /* told of what is beyond HTTP2_CONN_IDLE_BYTES */
+    struct http2_spares *spares; /* borrowed; NULL: the heap has to do */
     struct list blocks;
     size_t used, max; /* bytes */
     char *pages;      /* HTTP2_SESSION_BYTES, or NULL */

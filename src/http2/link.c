@@ -163,6 +163,7 @@ enum err http2_link_open(struct http2_link *l, struct http2_context *context,
     http2_memory_init(&l->memory, context->budget,
                       is_server ? http2_conn_max(context, HTTP2_CONN_MEMORY_MAX)
                                 : HTTP2_UPSTREAM_MEMORY_MAX);
+    l->memory.spares = &context->spares;
     http2_memory_begin(&l->memory);
     nghttp2_mem mem = {&l->memory, http2_mem_alloc, http2_mem_free, http2_mem_calloc,
                        http2_mem_resize};
