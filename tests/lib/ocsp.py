@@ -21,7 +21,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509 import ocsp
 
-from .servers import find_program, unused_port
+from .lintel import free_port
+from .servers import find_program
 from .wait import eventually
 
 TYPE = "application/ocsp-response"
@@ -34,7 +35,7 @@ class OpensslResponder:
         """signer: of the responses, if not authority itself."""
         self.directory = str(directory)
         os.makedirs(self.directory, exist_ok=True)
-        self.port = unused_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}/"
         self.authority, self.lines = authority, {}
         self._write_index()
