@@ -164,6 +164,7 @@ struct tls_trouble tls_trouble_find(const struct tls_conn *c, unsigned long code
     struct tls_trouble trouble = {REASON_none, fault_text(c, reason), obstacle_of(reason)};
     if (c->is_plain) {
         trouble.reason = REASON_plain_http;
+        trouble.obstacle = TLS_OBSTACLE_NOT_TLS;
         return trouble;
     }
     if (!c->side->speaks_first || !has_failed) {

@@ -11,6 +11,7 @@ from lib.client import fetch
 from lib.manifests import app, ingress, ingress_class, metadata, rule, tls_secret
 from lib.manifests import tls as tls_entry
 from lib.ocsp import OpensslResponder, Responder, response, revoked, staple
+from lib.settings import covers
 from lib.tls import TlsClient
 from lib.wait import always, eventually
 
@@ -417,6 +418,7 @@ def config(value):
             "data": {"enable-ocsp": value}}
 
 
+@covers("enable-ocsp")
 def test_it_is_off_by_default_and_switched_by_the_configmap(town):
     real = town.openssl()
     site = town.authority.issue("a.test", responder=real.url)

@@ -9,12 +9,12 @@ import time
 import pytest
 
 from lib.client import Client, Closed
-from lib.lintel import command
+from lib.lintel import command, free_port
 from lib.manifests import (app, endpoint_slice, ingress, ingress_class, rule, service, tls,
                            tls_secret)
 from lib.pki import CLIENT, Authority
 from lib.proxies import TlsHaproxyReader, TlsNginxReader, v1, v2
-from lib.servers import SServer, TlsNginx, server_context, unused_port
+from lib.servers import SServer, TlsNginx, server_context
 from lib.settings import covers
 from lib.tls import TlsClient, context, refusal
 from lib.wait import always, eventually
@@ -157,7 +157,7 @@ def hello_of(name, n):
     byte more than its name has."""
     def made(offered_n):
         sizes = [100] * (offered_n // 100 - 1) + [100 + offered_n % 100]
-        return Handshake(name, context(alpn=["x" * (size - 1) for size in sizes]))
+        return Handshake(name, context(alpn=["http/1.1", *("x" * (size - 1) for size in sizes)]))
     return made(1000 + n - len(made(1000).hello))
 
 
@@ -189,7 +189,8 @@ def test_the_access_log(stage, world):
         made.unwrap()
     line = lintel.wait_access_log_json(protocol="tcp/passthrough")
     assert line["remote_addr"] == "127.0.0.9" and line["host"] == "p.test"
-    assert line["reason"] == "none"
+    # the client's close_notify may come when the endpoint is gone: a tunnel cannot tell it from a cut
+    assert line["reason"] in ("none", "upstream_cut")
     assert f"127.0.0.1:{backend.port}" in str(line)
 
 
@@ -592,7 +593,7 @@ def test_explain_and_backends(stage, world):
 
 
 def test_a_port_that_nobody_can_reach_is_told_by_explain(stage, world):
-    lintel = serve(stage, world, unused_port(), passed(), service("gone", 443),
+    lintel = serve(stage, world, free_port(), passed(), service("gone", 443),
                    passed("gone", "gone.test", "gone:443"))
     told = lintel.explain("https://gone.test/")
     assert told["result"]["reason"] == "no_endpoints" and told["result"]["isPassedThrough"]

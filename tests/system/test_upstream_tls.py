@@ -178,9 +178,12 @@ def test_client_certificate(stage, versions):
     assert server.requests[0].tls.client == OURS.der
     for host in ("without.test", "stranger.test"):
         response = lintel.fetch("/", host, method="POST", body=b"x")
-        assert (response.status, response.why) == (502, "upstream_tls")
+        # an alert behind the handshake is lost to the reset of a server that did not read the request
+        lost = {"upstream_reset"} if versions[1] is None else set()
+        assert response.status == 502 and response.why in {"upstream_tls"} | lost
     assert len(server.requests) == 1
-    lintel.wait_log("the peer wants a client certificate|does not know who signed it")
+    if not lost:
+        lintel.wait_log("the peer wants a client certificate|does not know who signed it")
 
 
 # ---- several ways to one port, Secrets that are missing and change ----
