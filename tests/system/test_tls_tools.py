@@ -1,11 +1,14 @@
-"""Other people's programs as clients over TLS: curl, openssl, Node, Python; and testssl.sh, which looks
+"""Other people's programs as clients over TLS: curl, openssl, Node, Chromium, Python; and testssl.sh, which looks
 for what is known to be wrong with servers."""
+import base64
 import hashlib
 import http.client
 import json
 import subprocess
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 
 from lib import pki, tls
 from lib.lintel import environment
@@ -18,13 +21,24 @@ MIDDLE = ROOT.authority("Middle")
 KINDS = {"rsa": MIDDLE.issue("a.test", kind=pki.RSA), "ec": MIDDLE.issue("a.test")}
 LARGE = bytes(range(256)) * 8000
 RESOURCES = 120
+PAGE = ("<title>page</title><script>let loaded = 0;</script>" +
+        "".join(f'<script src="/script{i}.js"></script>' for i in range(RESOURCES)) +
+        """<p id=told></p><script>
+const entries = performance.getEntriesByType('resource');
+told.textContent = [loaded, entries.filter(entry => entry.nextHopProtocol === 'h2').length,
+                    performance.getEntriesByType('navigation')[0].nextHopProtocol].join(' ');
+</script>""").encode()
 
 
 def answer(exchange):
-    """/large: much; /echo: what came; else a page's resource."""
+    """/large: much; /echo: what came; /page and its scripts; else a resource of some page."""
     path = exchange.request.target
     body = exchange.read_body()
-    if path == "/echo":
+    if path == "/page":
+        exchange.respond(body=PAGE, fields=[("Content-Type", "text/html")])
+    elif path.startswith("/script"):
+        exchange.respond(body=b"loaded++;" + b" " * 5000, fields=[("Content-Type", "text/javascript")])
+    elif path == "/echo":
         exchange.respond(body=hashlib.sha256(body).hexdigest().encode())
     else:
         exchange.respond(body=LARGE if path == "/large" else path.encode() * 100)
@@ -110,6 +124,28 @@ def test_node_loads_a_page_over_http2(lintel):
     node = find_program("node", "nodejs", package="nodejs")
     assert run(node, "-e", NODE, lintel.https_port, lintel.root, RESOURCES) == b"h2 TLSv1.3 true\n"
     assert full_handshakes(lintel) == before + 1
+
+
+# ---- Chromium ----
+
+def key_pin(identity):
+    """What Chromium knows a public key by."""
+    key = x509.load_der_x509_certificate(identity.der).public_key()
+    return base64.b64encode(hashlib.sha256(key.public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)).digest()).decode()
+
+
+def test_chromium_loads_a_page(lintel, tmp_path):
+    """All its resources over the one connection of HTTP/2 that it opens. Its authorities are the
+    system's: keys that it is to believe in are named to it instead."""
+    before = full_handshakes(lintel)
+    page = run(find_program("chromium", package="chromium"), "--headless", "--no-sandbox",
+               "--disable-gpu", "--disable-background-networking", f"--user-data-dir={tmp_path}",
+               f"--host-resolver-rules=MAP a.test 127.0.0.1:{lintel.https_port}",
+               "--ignore-certificate-errors-spki-list=" + ",".join(map(key_pin, KINDS.values())),
+               "--dump-dom", "https://a.test/page", env={"HOME": str(tmp_path)})
+    assert f'<p id="told">{RESOURCES} {RESOURCES} h2</p>'.encode() in page
+    assert full_handshakes(lintel) <= before + 2  # it may try a second one at its start
 
 
 # ---- Python and openssl ----
