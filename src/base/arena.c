@@ -12,17 +12,6 @@ struct arena_chunk {
     alignas(ARENA_ALIGN) struct arena_chunk *next;
 };
 
-#if defined(__SANITIZE_ADDRESS__)
-#define ARENA_SEPARATE 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define ARENA_SEPARATE 1
-#endif
-#endif
-#ifndef ARENA_SEPARATE
-#define ARENA_SEPARATE 0
-#endif
-
 void arena_init(struct arena *a, size_t max)
 {
     /* half of the address space: sums of sizes below do not overflow */
@@ -41,7 +30,7 @@ void arena_fini(struct arena *a)
 
 static bool arena_grow(struct arena *a, size_t size)
 {
-    size_t room = ARENA_SEPARATE || size > a->next ? size : a->next;
+    size_t room = MEM_IS_WATCHED || size > a->next ? size : a->next;
     struct arena_chunk *chunk = mem_alloc(sizeof(*chunk) + room);
     if (chunk == NULL) {
         return false;
@@ -63,8 +52,8 @@ void *arena_alloc(struct arena *a, size_t size)
     }
     size_t asked = size;
     size = (size + ARENA_ALIGN - 1) & ~(size_t)(ARENA_ALIGN - 1);
-    size_t take = ARENA_SEPARATE ? (asked > 0 ? asked : 1) : size;
-    if ((a->chunks == NULL || ARENA_SEPARATE || (size_t)(a->end - a->at) < take) &&
+    size_t take = MEM_IS_WATCHED ? (asked > 0 ? asked : 1) : size;
+    if ((a->chunks == NULL || MEM_IS_WATCHED || (size_t)(a->end - a->at) < take) &&
         !arena_grow(a, take)) {
         return NULL;
     }

@@ -48,21 +48,9 @@ void mem_free(void *p)
     free(p);
 }
 
-/* A sanitizer looks for leaks and for pointers in its own heap only. */
-#if defined(__SANITIZE_ADDRESS__)
-#define HAS_PAGES 0
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define HAS_PAGES 0
-#endif
-#endif
-#ifndef HAS_PAGES
-#define HAS_PAGES 1
-#endif
-
 void *mem_pages_alloc(size_t bytes)
 {
-    if (!HAS_PAGES) {
+    if (MEM_IS_WATCHED) {
         return mem_calloc(1, bytes);
     }
     if (is_failing()) {
@@ -78,7 +66,7 @@ void *mem_pages_alloc(size_t bytes)
 
 void mem_pages_free(void *p, size_t bytes)
 {
-    if (!HAS_PAGES) {
+    if (MEM_IS_WATCHED) {
         mem_free(p);
     } else if (p != NULL) {
         (void)munmap(p, bytes); /* cannot fail on our own mapping */

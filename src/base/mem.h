@@ -5,6 +5,20 @@
 
 #include <stddef.h>
 
+/* 1: a sanitizer watches the heap. Then blocks are not kept for later, not put together and not
+ * taken from elsewhere: it finds leaks, and uses after the end, in single blocks of its own heap
+ * only. */
+#if defined(__SANITIZE_ADDRESS__)
+#define MEM_IS_WATCHED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define MEM_IS_WATCHED 1
+#endif
+#endif
+#ifndef MEM_IS_WATCHED
+#define MEM_IS_WATCHED 0
+#endif
+
 /* size > 0. The memory is not cleared. */
 void *mem_alloc(size_t size);
 /* n * size > 0, overflow-checked, cleared. */

@@ -15,18 +15,6 @@ enum {
     SPARES_KEPT = 128, /* of one size: a megabyte of all */
 };
 
-/* A sanitizer must see uses after the end. */
-#if defined(__SANITIZE_ADDRESS__)
-#define KEEPS_SPARES 0
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define KEEPS_SPARES 0
-#endif
-#endif
-#ifndef KEEPS_SPARES
-#define KEEPS_SPARES 1
-#endif
-
 struct block {
     struct list link;
     size_t n;
@@ -149,7 +137,7 @@ static struct block *spare_take(struct http2_spares *s, size_t bytes)
 static void spare_give(struct http2_spares *s, struct block *b)
 {
     size_t i = (b->n - 1) / SPARE_UNIT;
-    if (!KEEPS_SPARES || s->n[i] == SPARES_KEPT) {
+    if (MEM_IS_WATCHED || s->n[i] == SPARES_KEPT) {
         mem_free(b);
         return;
     }
