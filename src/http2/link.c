@@ -29,6 +29,22 @@ static void link_send(struct http2_link *l)
     }
 }
 
+/* A buffer that leaves with this tick is nobody's burden, however many connections have one: many
+ * that came together must not keep requests from being served. One that stays is. */
+static void link_account(struct http2_link *l)
+{
+    size_t held_n = l->out != NULL && l->is_blocked ? HTTP2_GATHER_BYTES : 0;
+    l->context->budget->used += held_n;
+    l->context->budget->used -= l->held_n;
+    l->held_n = held_n;
+}
+
+static void out_give(struct http2_link *l)
+{
+    http2_gather_give(l->context, l->out);
+    l->out = NULL;
+}
+
 static void on_flush(struct deferred *d)
 {
     struct http2_link *l = container_of(d, struct http2_link, flush);
@@ -44,10 +60,9 @@ void http2_link_flush(struct http2_link *l)
         link_send(l);
     }
     if (http2_link_is_flushed(l) && l->out != NULL && !l->is_inside) {
-        http2_gather_give(l->context, l->out);
-        l->out = NULL;
-        l->context->budget->used -= HTTP2_GATHER_BYTES;
+        out_give(l);
     }
+    link_account(l);
 }
 
 static size_t link_left(struct http2_link *l)
@@ -66,7 +81,6 @@ char *http2_link_room(struct http2_link *l, size_t n)
             link_break(l);
             return NULL;
         }
-        l->context->budget->used += HTTP2_GATHER_BYTES;
         l->out_at = l->out_n = 0;
     }
     if (link_left(l) < n) {
@@ -110,6 +124,7 @@ void http2_link_pump(struct http2_link *l)
     if (l->out != NULL && !l->is_blocked) {
         loop_defer(l->context->loop, &l->flush, on_flush);
     }
+    link_account(l);
 }
 
 /* ---- receiving ---- */
@@ -182,10 +197,9 @@ void http2_link_close(struct http2_link *l, bool has_reset)
     }
     loop_undefer(&l->flush);
     if (l->out != NULL) {
-        http2_gather_give(l->context, l->out);
-        l->out = NULL;
-        l->context->budget->used -= HTTP2_GATHER_BYTES;
+        out_give(l);
     }
+    link_account(l);
     l->out_at = l->out_n = 0;
 }
 

@@ -30,6 +30,7 @@ struct http2_link {
     struct deferred flush;
     char *out; /* gathered, not sent: out[out_at..out_n); NULL: nothing */
     size_t out_at, out_n;
+    size_t held_n;    /* of it, as the budget knows it */
     uint64_t taken_n; /* by the peer, when http2_link_mark() last looked */
     bool is_readable; /* the socket may have bytes (or an end) we have not seen */
     bool has_hangup;  /* epoll has told of the end or an error, once: read until it is met */

@@ -16,7 +16,9 @@ def start(*arguments, out):
     return subprocess.Popen(
         ["/usr/bin/python3", os.path.join(ROOT, "scripts", "run"), *arguments], cwd=ROOT,
         env={**os.environ, "LINTEL_BUILD": BUILD}, stdout=out, stderr=subprocess.STDOUT,
-        start_new_session=True)
+        start_new_session=True,
+        # who is started in the background of a shell without jobs has learnt to ignore it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
 
 def test_each_printed_line_gives_the_printed_answer(tmp_path):
