@@ -431,10 +431,15 @@ enum err http2_conn_init(struct http2_conn *c, struct http2_context *context,
     return e;
 }
 
+void http2_conn_cut(struct http2_conn *c)
+{
+    c->is_cut = c->link.is_broken = true;
+    c->held = NULL;
+}
+
 void http2_conn_close(struct http2_conn *c, bool has_reset)
 {
-    c->is_cut = true;
-    c->held = NULL;
+    http2_conn_cut(c);
     http2_link_close(&c->link, has_reset);
     buf_fini(&c->kept_head);
     conn_account(c);

@@ -151,7 +151,11 @@ enum err http2_calls_new(nghttp2_session_callbacks **ret);
 enum err http2_conn_init(struct http2_conn *c, struct http2_context *context,
                          const struct http2_side *side, const struct http2_link_events *events,
                          const nghttp2_session_callbacks *calls, struct stats_page *stats);
-/* Closes the transport; streams are the side's to end before. Not inside of nghttp2. */
+/* Nothing is sent any more and nghttp2 is not asked; the transport stays, with what it tells of the
+ * peer. Not inside of nghttp2. */
+void http2_conn_cut(struct http2_conn *c);
+/* Cuts it, if that was not done, and closes the transport; owners that want to know of the peer are
+ * to be told before. Not inside of nghttp2. */
 void http2_conn_close(struct http2_conn *c, bool has_reset);
 /* Frees what it holds; at the end of a tick. */
 void http2_conn_fini(struct http2_conn *c);

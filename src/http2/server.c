@@ -48,13 +48,15 @@ static void conn_kill(struct server_conn *c, enum reason why, bool has_reset)
         return;
     }
     base->is_over = true;
-    http2_conn_close(base, has_reset);
+    http2_conn_cut(base);
     while (!list_is_empty(&base->streams)) {
         struct http2_stream *s = container_of(base->streams.next, struct http2_stream, node);
         s->is_closed = true; /* nothing is sent on it any more */
         http2_stream_break(s, why, false);
         server_stream_free(s);
     }
+    http2_conn_close(base,
+                     has_reset); /* only now: the owners have read what it tells of the peer */
     stats_sub(c->is_counted_idle ? &stats->conns_idle : &stats->conns_active, 1);
     list_del(&c->node);
     c->server->conn_n--;

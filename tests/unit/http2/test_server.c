@@ -28,6 +28,24 @@ static void be_patient(struct world *w, struct http_stream *s)
     s->events = &patient;
 }
 
+static bool has_closed, had_transport; /* what on_peer_closed() has seen */
+
+static void on_peer_closed(struct http_stream *s, enum reason why, bool is_unsent)
+{
+    const struct http2_conn *c = http2_stream_of(s)->conn;
+    on_closed(s, why, is_unsent);
+    has_closed = true;
+    had_transport = c->link.transport.watch.fd >= 0;
+}
+
+static void read_peer_at_end(struct world *w, struct http_stream *s)
+{
+    static const struct http_stream_events events = {.on_body = on_body,
+                                                     .on_closed = on_peer_closed};
+    (void)w;
+    s->events = &events;
+}
+
 static bool has_hello(struct world *w)
 {
     char bytes[4096];
@@ -95,6 +113,22 @@ static void test_windows_of_given_up_requests(void **state)
     world_fini(&w);
 }
 
+/* The access log reads who the client was, and the transport knows what TLS has told. */
+static void test_owners_are_told_before_the_transport_goes(void **state)
+{
+    struct world w;
+    (void)state;
+    has_closed = had_transport = false;
+    world_init(&w, read_peer_at_end);
+    assert_int_equal(world_take(&w), E_OK);
+    assert_int_equal(send(w.fd, request, sizeof(request) - 1, 0), sizeof(request) - 1);
+    world_turn(&w);
+    assert_int_equal(shutdown(w.fd, SHUT_RDWR), 0);
+    world_turn(&w);
+    assert_true(has_closed && had_transport);
+    world_fini(&w);
+}
+
 /* Whichever allocation fails, and all behind it: the connection ends or the request fails, nothing
  * is lost, and the next connection is served. */
 static void test_without_memory(void **state)
@@ -122,6 +156,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_an_idle_connection_keeps_little),
         cmocka_unit_test(test_windows_of_given_up_requests),
+        cmocka_unit_test(test_owners_are_told_before_the_transport_goes),
         cmocka_unit_test(test_without_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
