@@ -5,6 +5,7 @@
 
 #include "snapshot/filters.h"
 #include "snapshot/snapshot.h"
+#include "snapshot/verify.h"
 
 static inline uint64_t walk_str(const void *shard, struct snap_str s)
 {
@@ -196,4 +197,19 @@ static inline uint64_t walk_state(const struct snapshot *s)
         sum += walk_shard(((const struct snapshot_entry *)slot->value)->shard);
     }
     return sum;
+}
+
+/* Verifies a copy of a shard in a block of just its size; what passes is read, too. */
+static inline const char *verify_copy(const struct buf *b)
+{
+    struct buf copy;
+    buf_init(&copy, b->n);
+    buf_add_str(&copy, buf_str(b));
+    struct snap_shard *shard = snap_at(&copy, 0, struct snap_shard);
+    const char *what = snap_shard_verify(shard, (uint32_t)copy.n);
+    if (what == NULL) {
+        (void)walk_shard(shard);
+    }
+    buf_fini(&copy);
+    return what;
 }

@@ -58,21 +58,6 @@ static void make(enum which which, struct buf *b)
     }
 }
 
-/* A copy in a block of just its size. */
-static const char *verify(const struct buf *b)
-{
-    struct buf copy;
-    buf_init(&copy, b->n);
-    buf_add_str(&copy, buf_str(b));
-    struct snap_shard *shard = snap_at(&copy, 0, struct snap_shard);
-    const char *what = snap_shard_verify(shard, (uint32_t)copy.n);
-    if (what == NULL) {
-        (void)walk_shard(shard);
-    }
-    buf_fini(&copy);
-    return what;
-}
-
 /* Where a field is: in the root (array 0) or in item i of the array whose struct snap_array is at
  * that offset of the root. A number that is too large for the field is cut. */
 struct edit {
@@ -266,9 +251,9 @@ static void test_every_rule(void **state)
         const struct edit *e = &edits[i];
         struct buf b;
         make(e->which, &b);
-        assert_null(verify(&b));
+        assert_null(verify_copy(&b));
         mem_copy(edit_at(&b, e), &e->value, e->field_bytes < 8 ? e->field_bytes : 8);
-        const char *what = verify(&b);
+        const char *what = verify_copy(&b);
         if (what == NULL || strcmp(what, e->want) != 0) {
             fail_msg("line %zu: %s instead of %s", i, what == NULL ? "accepted" : what, e->want);
         }
@@ -282,7 +267,7 @@ static void test_good_ones(void **state)
     for (enum which which = GLOBAL; which <= DELETED; which++) {
         struct buf b;
         make(which, &b);
-        assert_null(verify(&b));
+        assert_null(verify_copy(&b));
         buf_fini(&b);
     }
 }
@@ -294,7 +279,7 @@ static const char *host_fault(const char *table, const char *pattern, uint8_t ki
     buf_init(&b, 1 << 20);
     assert_int_equal(make_host(&b, table, &m), E_OK);
     snap_at(&b, 0, struct snap_host)->kind = kind;
-    const char *what = verify(&b);
+    const char *what = verify_copy(&b);
     buf_fini(&b);
     return what;
 }
@@ -353,7 +338,7 @@ static void test_keys(void **state)
         shard->key_hash = hash_str(key);
         buf_add_str(&b, key);
         buf_add_char(&b, '\0');
-        assert_string_equal(verify(&b), cases[i].want);
+        assert_string_equal(verify_copy(&b), cases[i].want);
         buf_fini(&b);
     }
 }
@@ -368,7 +353,7 @@ static const char *redirect_fault(uint32_t status, const char *location)
     f->status = status;
     f->location = (struct snap_str){(uint32_t)b.n, (uint32_t)strlen(location)};
     buf_add(&b, location, strlen(location) + 1);
-    const char *what = verify(&b);
+    const char *what = verify_copy(&b);
     buf_fini(&b);
     return what;
 }
@@ -395,7 +380,7 @@ static const char *ssl_redirect_fault(struct snap_filter_ssl_redirect f)
     struct snap_filter filter = {SNAP_FILTER_ssl_redirect, (uint32_t)b.n};
     buf_add(&b, &f, sizeof(f));
     filters_put(&b, &filter, 1);
-    const char *what = verify(&b);
+    const char *what = verify_copy(&b);
     buf_fini(&b);
     return what;
 }
@@ -438,7 +423,7 @@ static const char *hsts_fault(const char *value)
     struct snap_filter filter = {SNAP_FILTER_hsts, (uint32_t)b.n};
     buf_add(&b, &f, sizeof(f));
     filters_put(&b, &filter, 1);
-    const char *what = verify(&b);
+    const char *what = verify_copy(&b);
     buf_fini(&b);
     return what;
 }
@@ -472,9 +457,9 @@ static void test_filters_are_in_order(void **state)
         both[1] = turn == 2 ? both[0] : both[1];
         filters_put(&b, both, 2);
         if (turn == 0) {
-            assert_null(verify(&b));
+            assert_null(verify_copy(&b));
         } else {
-            assert_string_equal(verify(&b), "filters out of order");
+            assert_string_equal(verify_copy(&b), "filters out of order");
         }
         buf_fini(&b);
     }
@@ -512,7 +497,7 @@ static const char *paths_fault(const char *first, const char *second, bool is_ex
         nodes[i].path = (struct snap_str){(uint32_t)b.n, (uint32_t)strlen(texts[i])};
         buf_add(&b, texts[i], strlen(texts[i]) + 1);
     }
-    const char *what = verify(&b);
+    const char *what = verify_copy(&b);
     buf_fini(&b);
     return what;
 }
@@ -545,21 +530,21 @@ static void test_ends(void **state)
     const struct snap_array saved = g->listeners;
     uint32_t end = (uint32_t)b.n;
     g->listeners = (struct snap_array){end, 0};
-    assert_null(verify(&b));
+    assert_null(verify_copy(&b));
     g->listeners = (struct snap_array){end + 8, 0};
-    assert_string_equal(verify(&b), OUT_ARRAY);
+    assert_string_equal(verify_copy(&b), OUT_ARRAY);
     g->listeners = (struct snap_array){end - 8, 1};
-    assert_string_equal(verify(&b), OUT_ARRAY);
+    assert_string_equal(verify_copy(&b), OUT_ARRAY);
     g->listeners = (struct snap_array){end - 16, 1}; /* in the shard, but not a listener */
-    assert_string_not_equal(verify(&b), OUT_ARRAY);
+    assert_string_not_equal(verify_copy(&b), OUT_ARRAY);
     g->listeners = saved;
     struct snap_listener *l = snap_at(&b, saved.offset, struct snap_listener);
     l->name = (struct snap_str){end - 1, 0};
-    assert_null(verify(&b));
+    assert_null(verify_copy(&b));
     l->name = (struct snap_str){end, 0};
-    assert_string_equal(verify(&b), OUT_STR);
+    assert_string_equal(verify_copy(&b), OUT_STR);
     l->name = (struct snap_str){end - 1, 1};
-    assert_string_equal(verify(&b), OUT_STR);
+    assert_string_equal(verify_copy(&b), OUT_STR);
     buf_fini(&b);
 }
 
@@ -583,9 +568,9 @@ static void test_work_is_bounded(void **state)
     for (size_t i = 0; i < FILTERS; i++) {
         buf_add(&b, &one, sizeof(one));
     }
-    assert_string_equal(verify(&b), "too much work to check");
+    assert_string_equal(verify_copy(&b), "too much work to check");
     snap_at(&b, 0, struct snap_host)->filters.n = 64; /* as much as is taken */
-    assert_null(verify(&b));
+    assert_null(verify_copy(&b));
     buf_fini(&b);
 }
 
