@@ -48,7 +48,9 @@ static void out_give(struct http2_link *l)
 static void on_flush(struct deferred *d)
 {
     struct http2_link *l = container_of(d, struct http2_link, flush);
-    http2_link_flush(l);
+    if (!l->is_blocked) {
+        http2_link_flush(l);
+    }
     if (!l->is_broken) {
         l->events->on_flushed(l);
     }
@@ -121,7 +123,7 @@ void http2_link_pump(struct http2_link *l)
     if (fault != 0 || l->memory.has_failed) {
         link_break(l);
     }
-    if (l->out != NULL && !l->is_blocked) {
+    if (l->out != NULL) { /* the owner is told, of blocked ones too: it has to set a timer */
         loop_defer(l->context->loop, &l->flush, on_flush);
     }
     link_account(l);

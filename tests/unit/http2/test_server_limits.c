@@ -236,12 +236,41 @@ static void test_room(void **state)
     world_fini(&w);
 }
 
+/* The socket is full in the middle of what an owner sends, and nobody does anything after that: the
+ * connection has a time nevertheless. */
+static void test_a_client_that_stops_reading(void **state)
+{
+    enum { SETTINGS_BYTES = 15, WINDOW_BYTES = 13 };
+    static const char no_end[] = "\0\0\6\4\0\0\0\0\0\0\4\x7f\xff\xff\xff"
+                                 "\0\0\4\x8\0\0\0\0\0\x7f\0\0\0";
+    struct http_response response = {.status = 200, .body = HTTP_BODY_STREAM};
+    (void)state;
+    struct world w;
+    holding_init(&w);
+    w.settings.send_timeout = 1000;
+    world_send(&w, str_make(no_end, SETTINGS_BYTES + WINDOW_BYTES));
+    request_send(&w, 1, 0, END_STREAM | END_HEADERS);
+    struct http_stream *s = held.streams[0];
+    assert_int_equal(s->ops->send_response(s, &response, STR_EMPTY, false), E_OK);
+    world_turn(&w);
+    struct str body = str_make(held.bytes, sizeof(held.bytes)); /* more than a socket takes */
+    assert_int_equal(s->ops->send_body(s, body, false), E_AGAIN);
+    assert_true(world_conn(&w)->base.link.is_blocked);
+    for (int i = 0; i < 100 && held.closed_n == 0; i++) {
+        assert_int_equal(loop_step(w.loop, 1000), E_OK);
+    }
+    assert_int_equal(held.closed_n, 1);
+    assert_int_equal(held.why, REASON_client_stalled);
+    assert_int_equal(stats_get(&w.stats->timeout_client_write), 1);
+    world_fini(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_heads),    cmocka_unit_test(test_one_head),
         cmocka_unit_test(test_trailers), cmocka_unit_test(test_an_unfinished_head_is_counted),
-        cmocka_unit_test(test_room),
+        cmocka_unit_test(test_room),     cmocka_unit_test(test_a_client_that_stops_reading),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
