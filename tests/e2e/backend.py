@@ -11,7 +11,8 @@ saw, and who it is, as JSON.
 Answers also say how many requests are under way, as "busy", the asking one included.
 
 On SIGTERM it behaves like a well-made server that was told nothing about Kubernetes: it takes no more
-connections at once, finishes what is under way, and ends.
+connections at once, finishes what is under way, and ends. A request that comes later than that is
+not begun: its connection closes, and whoever sent it may send it elsewhere.
 """
 import json
 import os
@@ -31,12 +32,15 @@ DRAIN_S = 20
 
 class App:
     def __init__(self):
-        self.is_ready, self.is_ending = True, False
+        self.is_ready, self.is_ending, self.is_over = True, False, False
         self.busy = 0
         self.lock = threading.Lock()
 
     def serve(self, exchange):
         with self.lock:
+            if self.is_over:
+                exchange.end()
+                return
             self.busy += 1
         try:
             self._answer(exchange)
@@ -45,6 +49,15 @@ class App:
                 exchange.end()
             with self.lock:
                 self.busy -= 1
+
+    def finish(self):
+        """Begins nothing more once nothing is under way, or DRAIN_S are over."""
+        self.is_ending = True
+        end = time.monotonic() + DRAIN_S
+        while not self.is_over:
+            with self.lock:
+                self.is_over = self.busy == 0 or time.monotonic() > end
+            time.sleep(0.005)
 
     def _answer(self, exchange):
         request = exchange.request
@@ -74,12 +87,9 @@ def main():
     backend = Backend(app.serve, port=int(os.environ.get("PORT", 8080)))
     backend.keeps_requests = False
     ended.wait()
-    app.is_ending = True
     backend.listener.shutdown(socket.SHUT_RDWR)
     backend.listener.close()
-    end = time.monotonic() + DRAIN_S
-    while app.busy and time.monotonic() < end:
-        time.sleep(0.005)
+    app.finish()
     backend.close_connections()
 
 
