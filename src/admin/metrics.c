@@ -316,6 +316,7 @@ void metrics_emit(struct buf *out, const struct metrics_input *in)
     emit_objects(out, in);
     emit_diagnostics(out, in);
     metrics_totals_emit(out, in->stats);
+    metrics_durations_emit(out, in->stats);
     metrics_nginx_emit(out, in);
     metrics_certificates_emit(out, in);
 }

@@ -9,10 +9,10 @@
 #include "admin/metrics_priv.h"
 #include "base/mem.h"
 
-enum { LABELS_ROOM = METRICS_LABELS_BYTES, NGINX_FIRST = 5, BUCKETS_MAX = SERIES_DURATIONS_N + 1 };
+enum { LABELS_ROOM = METRICS_LABELS_BYTES, NGINX_FIRST = 5, BUCKETS_MAX = STATS_DURATIONS_N + 1 };
 
-/* As long as series_duration_bounds and series_size_bounds. */
-static const char *const duration_texts[SERIES_DURATIONS_N] = {
+/* As long as stats_duration_bounds and series_size_bounds. */
+static const char *const duration_texts[STATS_DURATIONS_N] = {
     "0.0001", "0.00025", "0.0005", "0.001", "0.0025", "0.005", "0.01", "0.025",
     "0.05",   "0.1",     "0.25",   "0.5",   "1",      "2.5",   "5",    "10"};
 static const char *const size_texts[SERIES_SIZES_N] = {"256",      "1024",    "4096",    "16384",
@@ -87,7 +87,7 @@ static bool has_sizes(enum kind kind)
 static struct sums sums_read(const struct series_figures *f, size_t offset, bool is_size)
 {
     const stats_value *at = (const void *)((const char *)f + offset);
-    size_t n = is_size ? SERIES_SIZES_N + 1 : SERIES_DURATIONS_N + 1;
+    size_t n = is_size ? SERIES_SIZES_N + 1 : STATS_DURATIONS_N + 1;
     struct sums s = {.sum = stats_get(&at[0])};
     for (size_t i = 0; i < n; i++) {
         s.counts[i] = stats_get(&at[1 + i]);
@@ -271,7 +271,7 @@ static void group_emit(const struct metrics_scrape *s, struct buf *out, size_t e
         emit_reasons(&l, by_reason);
         return;
     case KIND_DURATION:
-        histogram(&l, &sums, duration_texts, NGINX_FIRST, SERIES_DURATIONS_N, false);
+        histogram(&l, &sums, duration_texts, NGINX_FIRST, STATS_DURATIONS_N, false);
         return;
     case KIND_SIZE:
         histogram(&l, &sums, size_texts, 0, SERIES_SIZES_N, true);
@@ -363,11 +363,38 @@ void metrics_totals_emit(struct buf *out, const struct stats_area *stats)
         }
         metrics_head(out, totals[i].name, "histogram", totals[i].help);
         histogram(&l, &sums, totals[i].is_size ? size_texts : duration_texts, 0,
-                  totals[i].is_size ? SERIES_SIZES_N : SERIES_DURATIONS_N, totals[i].is_size);
+                  totals[i].is_size ? SERIES_SIZES_N : STATS_DURATIONS_N, totals[i].is_size);
     }
     emit_region(out, stats, "lintel_series", "gauge", offsetof(struct series_region, live_n),
                 "Series of routes in use, over all workers.");
     emit_region(out, stats, "lintel_series_folded_total", "counter",
                 offsetof(struct series_region, folded),
                 "Requests counted as _other because a worker's table of series was full.");
+}
+
+/* ---- other durations ---- */
+
+static struct sums durations_sum(const struct stats_area *stats, size_t offset)
+{
+    struct sums sums = {.sum = metrics_sum(stats, offset)};
+    for (size_t i = 0; i <= STATS_DURATIONS_N; i++) {
+        size_t count = offsetof(struct stats_durations, counts) + i * sizeof(stats_value);
+        sums.counts[i] = metrics_sum(stats, offset + count);
+    }
+    return sums;
+}
+
+void metrics_durations_emit(struct buf *out, const struct stats_area *stats)
+{
+    const char *last = "";
+    for (uint32_t i = 0; i < stats_histogram_n; i++) {
+        const struct stats_histogram *h = &stats_histograms[i];
+        struct line l = {out, str_from_cstr(h->metric), str_from_cstr(h->labels)};
+        struct sums sums = durations_sum(stats, h->offset);
+        if (strcmp(last, h->metric) != 0) {
+            metrics_head(out, h->metric, "histogram", h->help);
+            last = h->metric;
+        }
+        histogram(&l, &sums, duration_texts, 0, STATS_DURATIONS_N, false);
+    }
 }

@@ -27,3 +27,5 @@ bool metrics_scrape_step(struct metrics_scrape *s, struct buf *out, size_t bytes
 
 /* The sums over all routes: few series, no labels, finer buckets. */
 void metrics_totals_emit(struct buf *out, const struct stats_area *stats);
+/* Durations that are not about requests: stats/durations.def. */
+void metrics_durations_emit(struct buf *out, const struct stats_area *stats);

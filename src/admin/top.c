@@ -10,7 +10,7 @@
 #include "document/json_write.h"
 #include "stats/series.h"
 
-enum { CLASSES_N = 6, BUCKETS_N = SERIES_DURATIONS_N + 1 };
+enum { CLASSES_N = 6, BUCKETS_N = STATS_DURATIONS_N + 1 };
 
 struct row {
     size_t ref; /* whose labels name the route */
@@ -152,7 +152,7 @@ static void emit_requests(struct json *j, const struct stats_area *s)
     };
     uint64_t buckets[BUCKETS_N] = {0};
     for (uint32_t w = 0; w < s->worker_n; w++) {
-        const struct series_durations *d = &series_region(s, w)->totals.duration;
+        const struct stats_durations *d = &series_region(s, w)->totals.duration;
         for (size_t i = 0; i < BUCKETS_N; i++) {
             buckets[i] += stats_get(&d->counts[i]);
         }
@@ -160,7 +160,7 @@ static void emit_requests(struct json *j, const struct stats_area *s)
     json_name_u64(j, "requests", METRICS_SUM(s, requests));
     emit_numbers(j, "responses", classes, CLASSES_N);
     emit_numbers(j, "duration", buckets, BUCKETS_N);
-    emit_numbers(j, "bounds_us", series_duration_bounds, SERIES_DURATIONS_N);
+    emit_numbers(j, "bounds_us", stats_duration_bounds, STATS_DURATIONS_N);
     json_name_u64(j, "in_flight", METRICS_SUM(s, requests_in_flight));
     json_name_u64(j, "bytes_in", METRICS_SUM(s, bytes_in));
     json_name_u64(j, "bytes_out", METRICS_SUM(s, bytes_out));

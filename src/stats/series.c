@@ -34,29 +34,12 @@ struct series_table {
 
 /* ---- buckets ---- */
 
-const usec_t series_duration_bounds[SERIES_DURATIONS_N] = {
-    100,   250,    500,    1000,   2500,    5000,    10000,   25000,
-    50000, 100000, 250000, 500000, 1000000, 2500000, 5000000, 10000000};
-
 const uint64_t series_size_bounds[SERIES_SIZES_N] = {1 << 8,  1 << 10, 1 << 12, 1 << 14, 1 << 16,
                                                      1 << 18, 1 << 20, 1 << 22, 1 << 24, 1 << 26};
 
 static unsigned bit_length(uint64_t v)
 {
     return v == 0 ? 0 : 64U - (unsigned)__builtin_clzll(v);
-}
-
-/* The length in bits says where to begin; the right bucket is at most two further on. */
-static unsigned duration_bucket(usec_t v)
-{
-    static const uint8_t first[] = {0, 0, 0, 0, 0, 0,  0,  0,  1,  2,  3,  4, 4,
-                                    5, 6, 7, 8, 9, 10, 11, 12, 13, 13, 14, 15};
-    unsigned n = bit_length(v);
-    unsigned i = n < sizeof(first) ? first[n] : SERIES_DURATIONS_N;
-    while (i < SERIES_DURATIONS_N && v > series_duration_bounds[i]) {
-        i++;
-    }
-    return i;
 }
 
 /* Powers of four from 256 on. */
@@ -67,12 +50,6 @@ static unsigned size_bucket(uint64_t v)
     return i < SERIES_SIZES_N ? i : SERIES_SIZES_N;
 }
 
-static void durations_add(struct series_durations *d, usec_t v, unsigned bucket)
-{
-    stats_add(&d->sum, v);
-    stats_add(&d->counts[bucket], 1);
-}
-
 static void sizes_add(struct series_sizes *s, uint64_t v)
 {
     stats_add(&s->sum, v);
@@ -81,15 +58,15 @@ static void sizes_add(struct series_sizes *s, uint64_t v)
 
 static void figures_add(struct series_figures *f, const struct series_sample *s)
 {
-    durations_add(&f->duration, s->duration, duration_bucket(s->duration));
+    stats_durations_add(&f->duration, s->duration);
     if (s->connect != SERIES_NONE) {
-        durations_add(&f->connect, s->connect, duration_bucket(s->connect));
+        stats_durations_add(&f->connect, s->connect);
     }
     if (s->header != SERIES_NONE) {
-        durations_add(&f->header, s->header, duration_bucket(s->header));
+        stats_durations_add(&f->header, s->header);
     }
     if (s->response != SERIES_NONE) {
-        durations_add(&f->response, s->response, duration_bucket(s->response));
+        stats_durations_add(&f->response, s->response);
     }
     sizes_add(&f->request_size, s->request_bytes);
     sizes_add(&f->response_size, s->response_bytes);

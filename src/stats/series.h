@@ -29,18 +29,11 @@ struct snap_backend;
 /* ---- shared memory ---- */
 
 enum {
-    SERIES_DURATIONS_N = 16, /* bounds; one more bucket for what is longer */
-    SERIES_SIZES_N = 10,
+    SERIES_SIZES_N = 10, /* bounds; one more bucket for what is larger */
     SERIES_TEXT_BYTES = 752
 };
 
-extern const usec_t series_duration_bounds[SERIES_DURATIONS_N]; /* 100 us .. 10 s, inclusive */
-extern const uint64_t series_size_bounds[SERIES_SIZES_N];       /* 256 B .. 64 MB, inclusive */
-
-struct series_durations {
-    stats_value sum; /* microseconds */
-    stats_value counts[SERIES_DURATIONS_N + 1];
-};
+extern const uint64_t series_size_bounds[SERIES_SIZES_N]; /* 256 B .. 64 MB, inclusive */
 
 struct series_sizes {
     stats_value sum;
@@ -48,8 +41,8 @@ struct series_sizes {
 };
 
 struct series_figures {
-    struct series_durations duration;                  /* of every request */
-    struct series_durations connect, header, response; /* of those that an endpoint got */
+    struct stats_durations duration;                  /* of every request */
+    struct stats_durations connect, header, response; /* of those that an endpoint got */
     struct series_sizes request_size, response_size;
 };
 

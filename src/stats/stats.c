@@ -21,6 +21,14 @@ const struct stats_counter stats_counters[] = {
 };
 const uint32_t stats_counter_n = sizeof(stats_counters) / sizeof(stats_counters[0]);
 
+const struct stats_histogram stats_histograms[] = {
+#define DURATIONS(field, metric, labels, help)                                                     \
+    {metric, labels, help, offsetof(struct stats_page, field)},
+#include "stats/durations.def"
+#undef DURATIONS
+};
+const uint32_t stats_histogram_n = sizeof(stats_histograms) / sizeof(stats_histograms[0]);
+
 static size_t area_bytes(uint32_t worker_n)
 {
     return stats_endpoint_offset(worker_n) + worker_n * sizeof(struct stats_endpoint_region);

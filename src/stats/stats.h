@@ -6,12 +6,11 @@
 #include "base/err.h"
 #include "base/limits.h"
 #include "base/reason.h"
+#include "stats/durations.h"
+#include "stats/value.h"
 
 #include <stdalign.h>
-#include <stdatomic.h>
 #include <stdint.h>
-
-typedef _Atomic uint64_t stats_value;
 
 struct stats_page {
     alignas(64) stats_value pid; /* of the worker, 0 = not running */
@@ -19,6 +18,9 @@ struct stats_page {
 #define COUNTER(field, type, metric, labels, help) stats_value field;
 #include "stats/counters.def"
 #undef COUNTER
+#define DURATIONS(field, metric, labels, help) struct stats_durations field;
+#include "stats/durations.def"
+#undef DURATIONS
     stats_value reasons[REASONS_N]; /* responses of Lintel's own, and cut-off requests, by reason */
 };
 
@@ -49,29 +51,6 @@ void stats_close(struct stats_area *s); /* s may be NULL */
  * now. Counters stay. */
 void stats_page_clear_gauges(struct stats_page *page);
 
-/* Only by the page's writer. */
-static inline void stats_add(stats_value *v, uint64_t n)
-{
-    atomic_store_explicit(v, atomic_load_explicit(v, memory_order_relaxed) + n,
-                          memory_order_relaxed);
-}
-
-static inline void stats_sub(stats_value *v, uint64_t n)
-{
-    atomic_store_explicit(v, atomic_load_explicit(v, memory_order_relaxed) - n,
-                          memory_order_relaxed);
-}
-
-static inline void stats_set(stats_value *v, uint64_t n)
-{
-    atomic_store_explicit(v, n, memory_order_relaxed);
-}
-
-static inline uint64_t stats_get(const stats_value *v)
-{
-    return atomic_load_explicit(v, memory_order_relaxed);
-}
-
 /* The table of counters.def, for whoever prints it. */
 struct stats_counter {
     const char *metric, *labels, *help;
@@ -80,3 +59,11 @@ struct stats_counter {
 };
 extern const struct stats_counter stats_counters[];
 extern const uint32_t stats_counter_n;
+
+/* The table of durations.def, the same way. */
+struct stats_histogram {
+    const char *metric, *labels, *help;
+    uint32_t offset; /* of the struct stats_durations in struct stats_page */
+};
+extern const struct stats_histogram stats_histograms[];
+extern const uint32_t stats_histogram_n;

@@ -16,7 +16,6 @@ struct client_conn {
     struct tls_conn conn; /* first */
     struct tls_client *client;
     struct tls_peer peer;
-    usec_t begun_at;
     usec_t offered_at; /* of the session offered: the full handshake that it goes back to */
 };
 
@@ -55,8 +54,7 @@ static enum err client_begin(struct tls_conn *c)
     if (client->is_name_sent && SSL_set_tlsext_host_name(c->ssl, client->name) != 1) {
         return E_NOMEM;
     }
-    k->begun_at = clock_monotonic();
-    SSL_SESSION *session = client_sessions_take(client, &k->peer, k->begun_at, &k->offered_at);
+    SSL_SESSION *session = client_sessions_take(client, &k->peer, c->begun_at, &k->offered_at);
     if (session != NULL) {
         (void)SSL_set_session(c->ssl, session); /* else a full handshake */
         SSL_SESSION_free(session);
@@ -84,6 +82,8 @@ static enum err client_shaken(struct tls_conn *c)
     }
     bool is_resumed = SSL_session_reused(c->ssl) == 1;
     stats_add(is_resumed ? &stats->upstream_handshakes_resumed : &stats->upstream_handshakes, 1);
+    stats_durations_add(is_resumed ? &stats->upstream_shaken_resumed : &stats->upstream_shaken_full,
+                        tls_conn_shakes_for(c));
     return E_OK;
 }
 
@@ -125,7 +125,8 @@ static int on_session(SSL *ssl, SSL_SESSION *session)
     struct client_conn *k = client_conn_of(SSL_get_app_data(ssl));
     bool is_resumed = SSL_session_reused(ssl) == 1;
     if (SSL_SESSION_is_resumable(session) == 1) {
-        client_sessions_add(k->client, &k->peer, session, is_resumed ? k->offered_at : k->begun_at);
+        client_sessions_add(k->client, &k->peer, session,
+                            is_resumed ? k->offered_at : k->conn.begun_at);
     }
     return 0; /* no reference is kept */
 }

@@ -117,11 +117,22 @@ static size_t client_counter(const struct transport_client *client)
     return client->is_verified ? COUNTER_AT(tls_client_success) : COUNTER_AT(tls_client_failed);
 }
 
+static void count_duration(const struct site_conn *c)
+{
+    struct stats_page *stats = c->server->stats;
+    if (stats != NULL) {
+        stats_durations_add(c->info.is_resumed ? &stats->tls_shaken_resumed
+                                               : &stats->tls_shaken_full,
+                            tls_conn_shakes_for(&c->conn));
+    }
+}
+
 static void count_shaken(struct site_conn *c)
 {
     const struct transport_tls *info = &c->info;
     bool is_13 = SSL_version(c->conn.ssl) == TLS1_3_VERSION;
     count(c, info->is_resumed ? COUNTER_AT(tls_resumed) : COUNTER_AT(tls_handshakes));
+    count_duration(c);
     count(c, is_13 ? COUNTER_AT(tls_version_13) : COUNTER_AT(tls_version_12));
     count(c, alpn_counter(c));
     if (info->client != NULL) {

@@ -51,8 +51,8 @@ enum tls_obstacle { /* what stood in the way of a handshake */
 /* Why a handshake failed. */
 struct tls_trouble {
     enum reason reason; /* REASON_none: it did not */
-    const char *text;   /* static */
     enum tls_obstacle obstacle;
+    const char *text; /* static */
 };
 
 struct tls_conn { /* first in the side's own struct, which is freed with it */
@@ -66,9 +66,10 @@ struct tls_conn { /* first in the side's own struct, which is freed with it */
     struct buf rest;       /* what was left over; empty most of the time */
     size_t room, got;      /* of the receive() that is on: left, and filled already */
     size_t budget;         /* bytes it may still take from the socket */
+    usec_t begun_at;       /* the handshake, once has_begun */
     uint32_t again_events;
     uint32_t news_n;          /* messages of TLS itself since the last byte for the owner */
-    bool has_begun;           /* the socket stands */
+    bool has_begun;           /* the socket stands; a server: and something has come */
     bool is_shaken;           /* the handshake is complete */
     bool has_received;        /* some byte came for the owner */
     bool is_short;            /* the last recv() gave less than it could: no bytes are left */
@@ -82,6 +83,13 @@ struct tls_conn { /* first in the side's own struct, which is freed with it */
     enum err fault;    /* that ended it; E_OK: none */
     struct tls_trouble trouble;
 };
+
+/* For how long the handshake has been going on, waiting for its turn included; by the loop's time.
+ */
+static inline usec_t tls_conn_shakes_for(const struct tls_conn *c)
+{
+    return loop_now(c->transport->loop) - c->begun_at;
+}
 
 /* Opens t over fd by c, a cleared struct but for shared and side. Takes fd and c (from
  * mem_calloc()), also on failure. Errors: E_NOMEM, E_SYS. */

@@ -161,7 +161,7 @@ struct tls_trouble tls_trouble_find(const struct tls_conn *c, unsigned long code
 {
     int reason = ERR_GET_REASON(code);
     bool has_failed = !c->is_shaken || (!c->has_received && FIND(refusals, reason) != NULL);
-    struct tls_trouble trouble = {REASON_none, fault_text(c, reason), obstacle_of(reason)};
+    struct tls_trouble trouble = {REASON_none, obstacle_of(reason), fault_text(c, reason)};
     if (c->is_plain) {
         trouble.reason = REASON_plain_http;
         trouble.obstacle = TLS_OBSTACLE_NOT_TLS;

@@ -3,6 +3,7 @@ handshakes come to; and WebSocket connections."""
 import datetime
 import socket
 import ssl
+import time
 
 import pytest
 
@@ -11,6 +12,7 @@ from lib.client import Client, request_bytes
 from lib.h2 import H2
 from lib.manifests import app, ingress, ingress_class, rule, secret, tls_secret
 from lib.manifests import tls as tls_entry
+from lib.records import Hands
 from lib.tls import TlsClient
 from lib.wait import eventually
 
@@ -142,6 +144,50 @@ def test_verdicts_on_client_certificates(site, verdict):
     with TlsClient(site.https_port, "a.test", identity=identity): # is not asked
         wait_counter(site, 2, "lintel_tls_handshakes_total", result="full")
     assert site.counter("lintel_tls_client_certificates_total") == 1
+
+
+DURATION = "lintel_tls_handshake_duration_seconds"
+PAUSE_S = 0.3
+
+
+def shake_late(site, which):
+    """Waits before the which-th flight."""
+    flights = []
+    with Hands(site.https_port, "a.test") as client:
+        def send(data):
+            flights.append(data)
+            if len(flights) == which:
+                time.sleep(PAUSE_S)
+            client.socket.sendall(data)
+        client.shake(send)
+        wait_counter(site, 1, "lintel_tls_connections")
+    wait_counter(site, 0, "lintel_tls_connections")
+
+
+def test_durations(site):
+    """From the client's first byte on, however long it kept silent before: browsers open spare
+    connections."""
+    shake_late(site, 1)
+    assert 0 < site.counter(DURATION + "_sum", result="full") < PAUSE_S
+    shake_late(site, 2)
+    assert site.counter(DURATION + "_sum", result="full") >= PAUSE_S
+    assert site.counter(DURATION + "_bucket", result="full", le="0.25") == 1
+    assert site.counter(DURATION + "_bucket", result="full", le="10") == 2
+
+
+def test_durations_by_result(site):
+    """As many as are counted in lintel_tls_handshakes_total; none of those that fail."""
+    made = tls.context()
+    with TlsClient(site.https_port, "a.test", made=made) as client:
+        assert client.request(host="a.test").status == 200 # the tickets have come
+        session = client.socket.session
+    with TlsClient(site.https_port, "a.test", made=made, session=session):
+        wait_counter(site, 1, "lintel_tls_handshakes_total", result="resumed")
+    shake(site, trusts=[pki.Authority("Stranger")])
+    wait_counter(site, 1, "lintel_tls_handshakes_total", result="failed")
+    for result in ("full", "resumed"):
+        assert site.counter(DURATION + "_count", result=result) == 1
+    assert site.metrics().types[DURATION] == "histogram"
 
 
 def shake(site, **options):

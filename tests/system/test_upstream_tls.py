@@ -72,6 +72,10 @@ def test_nginx(stage, tmp_path):
     assert [" r " in line for line in lines] == [False] + 10 * [True]
     assert (handshakes(lintel, "full"), handshakes(lintel, "resumed")) == (1, 10)
     assert handshakes(lintel, "failed") == 0
+    durations = "lintel_upstream_handshake_duration_seconds"
+    assert [lintel.counter(durations + "_count", result=result) for result in ("full", "resumed")] == [
+        1, 10]
+    assert 0 < lintel.counter(durations + "_sum", result="full") < TIMEOUT_S
 
 
 def test_connections_are_kept(stage):

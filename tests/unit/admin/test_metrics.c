@@ -226,6 +226,32 @@ static void workers_are_summed(void **state)
     free_world(&w);
 }
 
+static void durations_of_handshakes(void **state)
+{
+    struct world w;
+    (void)state;
+    make_world(&w, 2);
+    stats_durations_add(&w.stats->workers[0].tls_shaken_full, 2000);
+    stats_durations_add(&w.stats->workers[1].tls_shaken_full, 2500);
+    stats_durations_add(&w.stats->workers[1].tls_shaken_full, 11 * USEC_PER_SEC);
+    stats_durations_add(&w.stats->workers[2].tls_shaken_full, 1); /* not one of the two */
+    stats_durations_add(&w.stats->workers[0].tls_shaken_resumed, 100);
+    emit(&w);
+#define LINE(rest) has_line(&w, "lintel_tls_handshake_duration_seconds" rest)
+    assert_true(LINE("_bucket{result=\"full\",le=\"0.001\"} 0"));
+    assert_true(LINE("_bucket{result=\"full\",le=\"0.0025\"} 2"));
+    assert_true(LINE("_bucket{result=\"full\",le=\"10\"} 2"));
+    assert_true(LINE("_bucket{result=\"full\",le=\"+Inf\"} 3"));
+    assert_true(LINE("_sum{result=\"full\"} 11.004500"));
+    assert_true(LINE("_count{result=\"full\"} 3"));
+    assert_true(LINE("_bucket{result=\"resumed\",le=\"0.0001\"} 1"));
+    assert_true(LINE("_count{result=\"resumed\"} 1"));
+#undef LINE
+    assert_true(
+        has_line(&w, "lintel_upstream_handshake_duration_seconds_count{result=\"full\"} 0"));
+    free_world(&w);
+}
+
 static void what_belongs_to_one_worker_is_not_summed(void **state)
 {
     struct world w;
@@ -654,6 +680,7 @@ int main(void)
         cmocka_unit_test(well_formed),
         cmocka_unit_test(no_workers_at_all),
         cmocka_unit_test(workers_are_summed),
+        cmocka_unit_test(durations_of_handshakes),
         cmocka_unit_test(what_belongs_to_one_worker_is_not_summed),
         cmocka_unit_test(processes),
         cmocka_unit_test(configuration),

@@ -99,7 +99,7 @@ static size_t group_n(const struct world *w)
 static uint64_t requests_of(const struct series *s)
 {
     uint64_t n = 0;
-    for (size_t i = 0; i <= SERIES_DURATIONS_N; i++) {
+    for (size_t i = 0; i <= STATS_DURATIONS_N; i++) {
         n += stats_get(&s->figures.duration.counts[i]);
     }
     return n;
@@ -322,8 +322,8 @@ static void check_value(struct world *w, const struct place *p, uint64_t v)
     *totals = (struct series_figures){0};
     s.duration = s.request_bytes = v;
     series_record(w->table, &k, &s);
-    assert_int_equal(bucket_hit(totals->duration.counts, SERIES_DURATIONS_N),
-                     bucket_due(series_duration_bounds, SERIES_DURATIONS_N, v));
+    assert_int_equal(bucket_hit(totals->duration.counts, STATS_DURATIONS_N),
+                     bucket_due(stats_duration_bounds, STATS_DURATIONS_N, v));
     assert_int_equal(bucket_hit(totals->request_size.counts, SERIES_SIZES_N),
                      bucket_due(series_size_bounds, SERIES_SIZES_N, v));
 }
@@ -335,9 +335,9 @@ static void buckets_include_their_bound(void **state)
     (void)state;
     make_world(&w, 1);
     make_place(&p, "cart", "a.test", "/");
-    for (size_t i = 0; i < SERIES_DURATIONS_N; i++) {
-        check_value(&w, &p, series_duration_bounds[i]);
-        check_value(&w, &p, series_duration_bounds[i] + 1);
+    for (size_t i = 0; i < STATS_DURATIONS_N; i++) {
+        check_value(&w, &p, stats_duration_bounds[i]);
+        check_value(&w, &p, stats_duration_bounds[i] + 1);
     }
     for (size_t i = 0; i < SERIES_SIZES_N; i++) {
         check_value(&w, &p, series_size_bounds[i]);

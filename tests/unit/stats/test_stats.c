@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/str.h"
 #include "os/memfd.h"
 #include "stats/series.h"
 
@@ -114,6 +115,22 @@ static void test_table_covers_each_counter_once(void **state)
     }
 }
 
+static void test_table_covers_each_histogram_once(void **state)
+{
+    bool is_seen[sizeof(struct stats_page)] = {false};
+    (void)state;
+    assert_true(stats_histogram_n > 0);
+    for (uint32_t i = 0; i < stats_histogram_n; i++) {
+        const struct stats_histogram *h = &stats_histograms[i];
+        assert_true(h->offset + sizeof(struct stats_durations) <= sizeof(struct stats_page));
+        assert_false(is_seen[h->offset]);
+        is_seen[h->offset] = true;
+        assert_true(str_has_prefix(str_from_cstr(h->metric), STR("lintel_")));
+        assert_true(str_has_suffix(str_from_cstr(h->metric), STR("_duration_seconds")));
+        assert_true(strlen(h->help) > 0);
+    }
+}
+
 static void test_clear_gauges_keeps_counters(void **state)
 {
     struct stats_area *area;
@@ -127,6 +144,7 @@ static void test_clear_gauges_keeps_counters(void **state)
     stats_set(&page->conns_active, 4);
     stats_set(&page->generation, 5);
     stats_set(&page->reasons[REASON_no_route], 6);
+    stats_durations_add(&page->tls_shaken_full, 7);
     stats_page_clear_gauges(page);
     assert_int_equal(stats_get(&page->pid), 0);
     assert_int_equal(stats_get(&page->conns_active), 0);
@@ -134,6 +152,7 @@ static void test_clear_gauges_keeps_counters(void **state)
     assert_int_equal(stats_get(&page->restarts), 2);
     assert_int_equal(stats_get(&page->requests), 3);
     assert_int_equal(stats_get(&page->reasons[REASON_no_route]), 6);
+    assert_int_equal(stats_get(&page->tls_shaken_full.sum), 7);
     stats_close(area);
     stats_close(NULL);
     close(fd);
@@ -146,6 +165,7 @@ int main(void)
         cmocka_unit_test(test_open_refuses_what_is_no_area),
         cmocka_unit_test(test_the_most_workers_fit),
         cmocka_unit_test(test_table_covers_each_counter_once),
+        cmocka_unit_test(test_table_covers_each_histogram_once),
         cmocka_unit_test(test_clear_gauges_keeps_counters),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,5 @@
 /* Sessions of the client: what is resumed and with whom, tickets that are used once, the bounds. */
+#include "../../lib/durations.h"
 #include "client_world.h"
 
 #include <arpa/inet.h>
@@ -55,6 +56,8 @@ static void resumption_in_version_12(void **state)
     }
     assert_int_equal(stats_get(&w->stats->upstream_handshakes), 2);
     assert_int_equal(stats_get(&w->stats->upstream_handshakes_resumed), 6);
+    assert_int_equal(durations_n(&w->stats->upstream_shaken_full), 2);
+    assert_int_equal(durations_n(&w->stats->upstream_shaken_resumed), 6);
 }
 
 static void resumption_in_version_13(void **state)

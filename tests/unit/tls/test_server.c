@@ -4,6 +4,9 @@
 
 #include <fcntl.h>
 
+#include "../../lib/durations.h"
+#include "tls/tls_priv.h"
+
 enum { MANY = 3 * TLS_HANDSHAKES_PER_TICK + 2 };
 
 /* Each has said its ClientHello. */
@@ -335,6 +338,57 @@ static void failures_are_counted_once(void **state)
     assert_int_equal(stats_get(&w->stats->tls_handshakes), 1);
 }
 
+/* ---- how long they took ---- */
+
+static usec_t *begun_at(const struct site_end *e)
+{
+    return &((struct tls_conn *)e->transport.own)->begun_at;
+}
+
+/* By wall clock, from the first bytes: what was said before is no part of it, whoever waits for its
+ * turn has begun. Buckets: test_series.c. */
+static void durations_are_counted(void **state)
+{
+    struct site_world *w = *state;
+    struct site_end ends[MANY];
+    const struct stats_durations *d = &w->stats->tls_shaken_full;
+    usec_t before = clock_monotonic();
+    site_usual(w);
+    connect_many(w, ends, MANY);
+    site_step(w);
+    for (size_t i = 0; i < MANY; i++) { /* the last of them are only waiting */
+        assert_in_range(*begun_at(&ends[i]), before, clock_monotonic());
+        *begun_at(&ends[i]) -= 7 * USEC_PER_SEC;
+    }
+    assert_int_equal(stats_get(&d->sum), 0);
+    for (size_t i = 0; i < MANY; i++) {
+        assert_int_equal(site_shake(&ends[i]), 0);
+        site_exchange(&ends[i]); /* adds nothing */
+    }
+    usec_t since = clock_monotonic() - before;
+    assert_in_range(stats_get(&d->sum), MANY * 7 * USEC_PER_SEC, MANY * (7 * USEC_PER_SEC + since));
+    close_many(ends, MANY);
+}
+
+/* Only of what was completed. Those resumed: test_sessions.c. */
+static void failures_have_no_duration(void **state)
+{
+    struct site_world *w = *state;
+    struct site_end e;
+    site_usual(w);
+    site_connect(w, &e, "a.test");
+    (void)SSL_do_handshake(e.client);
+    site_step(w);
+    site_close(&e);
+    assert_int_equal(durations_n(&w->stats->tls_shaken_full), 0);
+    assert_false(site_resume(w, "a.test", NULL, NULL));
+    assert_int_equal(durations_n(&w->stats->tls_shaken_full), 1);
+    assert_int_equal(durations_n(&w->stats->tls_shaken_resumed), 0);
+    w->server.stats = NULL; /* counted or not */
+    assert_false(site_resume(w, "a.test", NULL, NULL));
+    assert_int_equal(durations_n(&w->stats->tls_shaken_full), 1);
+}
+
 /* ---- memory ---- */
 
 /* The server's end takes what the client has said, with the n-th allocation of it failing. True:
@@ -396,6 +450,8 @@ int main(void)
         TEST(a_connection_knows_what_was_agreed_on),
         TEST(a_connection_moves_while_it_waits),
         TEST(failures_are_counted_once),
+        TEST(durations_are_counted),
+        TEST(failures_have_no_duration),
         TEST(when_memory_is_out),
     };
     (void)signal(SIGPIPE, SIG_IGN); /* for the client */

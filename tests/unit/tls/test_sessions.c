@@ -4,6 +4,7 @@
 
 #include <sys/mman.h>
 
+#include "../../lib/durations.h"
 #include "site_world.h"
 
 enum {
@@ -237,6 +238,8 @@ static void clients_come_back(void **state)
     }
     assert_int_equal(stats_get(&w->stats->tls_resumed), 2);
     assert_int_equal(stats_get(&w->stats->tls_handshakes), 2);
+    assert_int_equal(durations_n(&w->stats->tls_shaken_resumed), 2);
+    assert_int_equal(durations_n(&w->stats->tls_shaken_full), 2);
     assert_int_equal(stats_get(&other->stats->tls_resumed), 2);
     tls_sessions_figures(w->sites.sessions, &kept, &found);
     assert_true(kept >= 2 && found == 2);
