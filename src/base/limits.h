@@ -99,6 +99,11 @@ enum limit {
     HTTP2_EMPTY_PER_SECOND = 128,  /* DATA frames without a byte, and one for each useful frame */
     HTTP2_OTHER_PER_SECOND = 4000, /* and four for each useful frame */
 
+    /* HTTP/2, of one worker: what is kept for its next use */
+    HTTP2_SPARES_KEPT = 128, /* blocks of one size: a megabyte of all sizes */
+    HTTP2_GATHERS_KEPT = 8,  /* of HTTP2_GATHER_BYTES */
+    HTTP2_STREAMS_KEPT = 64,
+
     /* TLS to endpoints */
     TLS_SESSIONS_MAX = 512,        /* to be resumed, of one way of speaking to a service */
     TLS_SESSIONS_PER_PEER_MAX = 4, /* tickets of one endpoint */

@@ -9,11 +9,7 @@
 #include "base/mem.h"
 #include "http2/conn.h"
 
-enum {
-    GATHERS_KEPT = 8,
-    SPARE_UNIT = 64,   /* sizes of small blocks are multiples of it */
-    SPARES_KEPT = 128, /* of one size: a megabyte of all */
-};
+enum { SPARE_UNIT = 64 }; /* sizes of small blocks are multiples of it */
 
 struct block {
     struct list link;
@@ -37,17 +33,19 @@ static void option_set(nghttp2_option *o)
 }
 
 enum err http2_context_init(struct http2_context *x, struct loop *loop,
-                            const struct snap_settings *settings, struct http_budget *budget)
+                            const struct snap_settings *settings, struct http_budget *budget,
+                            struct stats_page *stats)
 {
     *x = (struct http2_context){
         .loop = loop,
         .settings = settings,
         .budget = budget,
+        .stats = stats,
         .receive = mem_alloc(RECEIVE_BYTES),
         .head = mem_alloc(sizeof(struct http2_head)),
     };
     list_init(&x->gathers);
-    http2_spares_init(&x->spares);
+    http2_spares_init(&x->spares, &stats->http2_spare_blocks);
     list_init(&x->streams);
     if (x->receive == NULL || x->head == NULL || nghttp2_option_new(&x->option) != 0) {
         http2_context_fini(x);
@@ -57,19 +55,6 @@ enum err http2_context_init(struct http2_context *x, struct loop *loop,
     return E_OK;
 }
 
-void http2_context_fini(struct http2_context *x)
-{
-    mem_free(x->receive);
-    mem_free(x->head);
-    nghttp2_option_del(x->option);
-    http2_streams_fini(x);
-    for (struct list *it; x->gather_n > 0 && (it = list_pop(&x->gathers)) != NULL; x->gather_n--) {
-        mem_free(it);
-    }
-    http2_spares_fini(&x->spares);
-    *x = (struct http2_context){0};
-}
-
 /* A free one begins with its place in the list. */
 char *http2_gather_take(struct http2_context *x)
 {
@@ -77,6 +62,7 @@ char *http2_gather_take(struct http2_context *x)
         return mem_alloc(HTTP2_GATHER_BYTES);
     }
     x->gather_n--;
+    stats_sub(&x->stats->http2_spare_gathers, HTTP2_GATHER_BYTES);
     return (char *)list_pop(&x->gathers);
 }
 
@@ -85,12 +71,26 @@ void http2_gather_give(struct http2_context *x, char *p)
     if (p == NULL) {
         return;
     }
-    if (x->gather_n == GATHERS_KEPT) {
+    if (x->gather_n == HTTP2_GATHERS_KEPT) {
         mem_free(p);
         return;
     }
     x->gather_n++;
+    stats_add(&x->stats->http2_spare_gathers, HTTP2_GATHER_BYTES);
     list_push(&x->gathers, (struct list *)(void *)p);
+}
+
+void http2_context_fini(struct http2_context *x)
+{
+    mem_free(x->receive);
+    mem_free(x->head);
+    nghttp2_option_del(x->option);
+    http2_streams_fini(x);
+    while (x->gather_n > 0) {
+        mem_free(http2_gather_take(x));
+    }
+    http2_spares_fini(&x->spares);
+    *x = (struct http2_context){0};
 }
 
 size_t http2_conn_max(const struct http2_context *x, size_t limit)
@@ -101,9 +101,45 @@ size_t http2_conn_max(const struct http2_context *x, size_t limit)
 
 /* ---- small blocks ---- */
 
-void http2_spares_init(struct http2_spares *s)
+/* bytes: of the whole block. */
+static bool is_small(const struct http2_memory *m, size_t bytes)
 {
-    *s = (struct http2_spares){0};
+    return m->spares != NULL && bytes <= (size_t)HTTP2_SPARE_SIZES * SPARE_UNIT;
+}
+
+static size_t spare_bytes(size_t i)
+{
+    return (i + 1) * SPARE_UNIT;
+}
+
+static struct block *spare_pop(struct http2_spares *s, size_t i)
+{
+    s->n[i]--;
+    stats_sub(s->bytes, spare_bytes(i));
+    return container_of(list_pop(&s->blocks[i]), struct block, link);
+}
+
+static struct block *spare_take(struct http2_spares *s, size_t bytes)
+{
+    size_t i = (bytes - 1) / SPARE_UNIT;
+    return s->n[i] == 0 ? mem_alloc(spare_bytes(i)) : spare_pop(s, i);
+}
+
+static void spare_give(struct http2_spares *s, struct block *b)
+{
+    size_t i = (b->n - 1) / SPARE_UNIT;
+    if (MEM_IS_WATCHED || s->n[i] == HTTP2_SPARES_KEPT) {
+        mem_free(b);
+        return;
+    }
+    s->n[i]++;
+    stats_add(s->bytes, spare_bytes(i));
+    list_push(&s->blocks[i], &b->link);
+}
+
+void http2_spares_init(struct http2_spares *s, stats_value *bytes)
+{
+    *s = (struct http2_spares){.bytes = bytes};
     for (size_t i = 0; i < HTTP2_SPARE_SIZES; i++) {
         list_init(&s->blocks[i]);
     }
@@ -112,37 +148,10 @@ void http2_spares_init(struct http2_spares *s)
 void http2_spares_fini(struct http2_spares *s)
 {
     for (size_t i = 0; i < HTTP2_SPARE_SIZES; i++) {
-        for (; s->n[i] > 0; s->n[i]--) {
-            mem_free(container_of(list_pop(&s->blocks[i]), struct block, link));
+        while (s->n[i] > 0) {
+            mem_free(spare_pop(s, i));
         }
     }
-}
-
-/* bytes: of the whole block. */
-static bool is_small(const struct http2_memory *m, size_t bytes)
-{
-    return m->spares != NULL && bytes <= (size_t)HTTP2_SPARE_SIZES * SPARE_UNIT;
-}
-
-static struct block *spare_take(struct http2_spares *s, size_t bytes)
-{
-    size_t i = (bytes - 1) / SPARE_UNIT;
-    if (s->n[i] == 0) {
-        return mem_alloc((i + 1) * SPARE_UNIT);
-    }
-    s->n[i]--;
-    return container_of(list_pop(&s->blocks[i]), struct block, link);
-}
-
-static void spare_give(struct http2_spares *s, struct block *b)
-{
-    size_t i = (b->n - 1) / SPARE_UNIT;
-    if (MEM_IS_WATCHED || s->n[i] == SPARES_KEPT) {
-        mem_free(b);
-        return;
-    }
-    s->n[i]++;
-    list_push(&s->blocks[i], &b->link);
 }
 
 /* ---- nghttp2's heap ---- */

@@ -6,6 +6,7 @@
 #include "event/loop.h"
 #include "http/budget.h"
 #include "snapshot/settings.h"
+#include "stats/stats.h"
 
 struct http2_head;
 struct nghttp2_option;
@@ -13,13 +14,15 @@ struct nghttp2_option;
 enum { HTTP2_SPARE_SIZES = 16 };
 
 /* Small blocks that nghttp2 has given back, by size: every stream takes a dozen, in bursts that are
- * too many for the quick lists of the heap. */
+ * too many for the quick lists of the heap. At most HTTP2_SPARES_KEPT of each size. */
 struct http2_spares {
     struct list blocks[HTTP2_SPARE_SIZES];
     uint32_t n[HTTP2_SPARE_SIZES];
+    stats_value *bytes; /* of all: a gauge */
 };
 
-void http2_spares_init(struct http2_spares *s);
+/* Borrows bytes for its life. */
+void http2_spares_init(struct http2_spares *s, stats_value *bytes);
 void http2_spares_fini(struct http2_spares *s);
 
 struct http2_context {
@@ -28,6 +31,7 @@ struct http2_context {
     struct http2_head *head;              /* the header section that is being decoded */
     const struct snap_settings *settings; /* as of now: they change with the configuration */
     struct http_budget *budget;
+    struct stats_page *stats;
     struct nghttp2_option *option;
     struct list gathers; /* free buffers for frames that go out */
     struct list streams; /* free ones */
@@ -37,7 +41,8 @@ struct http2_context {
 
 /* Borrows everything for the context's life. Errors: E_NOMEM. */
 enum err http2_context_init(struct http2_context *x, struct loop *loop,
-                            const struct snap_settings *settings, struct http_budget *budget);
+                            const struct snap_settings *settings, struct http_budget *budget,
+                            struct stats_page *stats);
 /* After the last connection. */
 void http2_context_fini(struct http2_context *x);
 

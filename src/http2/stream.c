@@ -7,8 +7,6 @@
 #include "base/mem.h"
 #include "http2/conn.h"
 
-enum { STREAMS_KEPT = 64 };
-
 static timer_fn stream_on_timer;
 static deferred_fn stream_on_work;
 
@@ -43,16 +41,20 @@ static void stream_account(struct http2_stream *s)
     s->held_out_n = s->out.n;
 }
 
+static struct http2_stream *spare_pop(struct http2_context *x)
+{
+    x->stream_n--;
+    stats_sub(&x->stats->http2_spare_streams, sizeof(struct http2_stream));
+    return container_of(list_pop(&x->streams), struct http2_stream, node);
+}
+
 struct http2_stream *http2_stream_new(struct http2_conn *c, const struct http_stream_ops *ops)
 {
     struct http2_context *x = c->link.context;
-    struct list *free_one = list_pop(&x->streams);
-    struct http2_stream *s = free_one == NULL ? mem_alloc(sizeof(*s))
-                                              : container_of(free_one, struct http2_stream, node);
+    struct http2_stream *s = x->stream_n == 0 ? mem_alloc(sizeof(*s)) : spare_pop(x);
     if (s == NULL) {
         return NULL;
     }
-    x->stream_n -= free_one != NULL;
     *s = (struct http2_stream){.base = {.ops = ops}, .conn = c};
     buf_init(&s->in, HTTP2_STREAM_WINDOW_BYTES);
     buf_init(&s->out, CONN_PENDING_BYTES_MAX);
@@ -88,8 +90,9 @@ void http2_stream_free(struct http2_stream *s)
     s->trailers_n = 0;
     in_drop(s);
     out_drop(s);
-    if (x->stream_n < STREAMS_KEPT) {
+    if (x->stream_n < HTTP2_STREAMS_KEPT) {
         x->stream_n++;
+        stats_add(&x->stats->http2_spare_streams, sizeof(*s));
         list_push(&x->streams, &s->node);
     } else {
         mem_free(s);
@@ -98,8 +101,8 @@ void http2_stream_free(struct http2_stream *s)
 
 void http2_streams_fini(struct http2_context *x)
 {
-    for (struct list *it; x->stream_n > 0 && (it = list_pop(&x->streams)) != NULL; x->stream_n--) {
-        mem_free(container_of(it, struct http2_stream, node));
+    while (x->stream_n > 0) {
+        mem_free(spare_pop(x));
     }
 }
 

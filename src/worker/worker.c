@@ -258,7 +258,7 @@ static enum err worker_init(struct worker *w)
     TRY(access_log_init(&w->log, h->log_fd, (enum access_log_format)h->log_format));
     settings_take(w, &snap_settings_default);
     TRY(http1_context_init(&w->http1, w->loop, &w->settings, &w->budget));
-    TRY(http2_context_init(&w->http2, w->loop, &w->settings, &w->budget));
+    TRY(http2_context_init(&w->http2, w->loop, &w->settings, &w->budget, w->stats));
     TRY(tcp_context_init(&w->tcp, w->loop, &w->settings, &w->budget, w->stats));
     TRY(tls_shared_init(&w->tls_shared));
     TRY(dialers_open(w));

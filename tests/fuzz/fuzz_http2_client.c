@@ -233,7 +233,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     world.opener.open = open_pair;
     world.owner_n = 0;
     must(loop_new(&world.loop) == E_OK);
-    must(http2_context_init(&context, world.loop, &settings, &budget) == E_OK);
+    must(http2_context_init(&context, world.loop, &settings, &budget, &stats) == E_OK);
     must(http2_dialer_init(&dialer, &context, &stats, &world.opener) == E_OK);
     must(dialer.dialer.dial(&dialer.dialer, &ip, 9, &conn_events, NULL, &world.conn) == E_OK);
     ask();

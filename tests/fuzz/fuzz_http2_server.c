@@ -181,7 +181,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     world.handler = (struct http_handler){on_request, on_rejected};
     world.owner_n = 0;
     must(loop_new(&loop) == E_OK);
-    must(http2_context_init(&context, loop, &settings, &budget) == E_OK);
+    must(http2_context_init(&context, loop, &settings, &budget, &stats) == E_OK);
     must(http2_server_init(&server, &context, &world.handler, &stats) == E_OK);
     must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds) == 0);
     must(transport_plain_open(&transport, loop, fds[0], on_early_event) == E_OK);

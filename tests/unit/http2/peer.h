@@ -198,7 +198,8 @@ static void world_init(struct world *w)
     assert_int_equal(getsockname(w->listener, (struct sockaddr *)&in, &n), 0);
     w->port = ntohs(in.sin_port);
     assert_int_equal(loop_new(&w->loop), E_OK);
-    assert_int_equal(http2_context_init(&w->context, w->loop, &w->settings, &w->budget), E_OK);
+    assert_int_equal(http2_context_init(&w->context, w->loop, &w->settings, &w->budget, w->stats),
+                     E_OK);
     assert_int_equal(http2_dialer_init(&w->dialer, &w->context, w->stats, NULL), E_OK);
     assert_int_equal(nghttp2_hd_inflate_new(&w->inflater), 0);
 }

@@ -169,29 +169,24 @@ static void test_memory_fails(void **state)
     http2_mem_free(p, &m);
 }
 
-/* What a stream has freed serves the next one, up to a number; sizes do not mix. */
+/* What a stream has freed serves the next one; sizes do not mix. */
 static void test_small_blocks_come_again(void **state)
 {
     (void)state;
-    enum { MANY = 300 };
     struct http_budget budget = {0};
+    stats_value bytes = 0;
     struct http2_spares spares;
     struct http2_memory m;
-    char *held[MANY];
-    http2_spares_init(&spares);
+    http2_spares_init(&spares, &bytes);
     http2_memory_init(&m, &budget, HTTP2_CONN_MEMORY_MAX);
     m.spares = &spares;
-    for (int i = 0; i < MANY; i++) {
-        held[i] = http2_mem_alloc(100, &m);
-        memset(held[i], 'x', 100);
-    }
-    for (int i = 0; i < MANY; i++) {
-        http2_mem_free(held[i], &m);
-    }
+    char *held = http2_mem_alloc(100, &m);
+    memset(held, 'x', 100);
+    http2_mem_free(held, &m);
     assert_int_equal(m.used, 0);
     size_t before = mem_calls();
     char *cleared = http2_mem_calloc(1, 110, &m);
-    assert_true(mem_calls() - before <= 1); /* none, but where a sanitizer watches */
+    assert_int_equal(mem_calls() - before, MEM_IS_WATCHED);
     assert_true(cleared[0] == 0 && cleared[109] == 0);
     char *other = http2_mem_alloc(10, &m);
     memset(other, 'o', 10);
@@ -205,28 +200,80 @@ static void test_small_blocks_come_again(void **state)
     http2_spares_fini(&spares);
 }
 
+/* n blocks of a size are taken at once and given back. */
+static void take_and_give(struct http2_memory *m, size_t bytes, size_t n)
+{
+    char **held = mem_calloc(n, sizeof(*held));
+    for (size_t i = 0; i < n; i++) {
+        held[i] = http2_mem_alloc(bytes, m);
+        memset(held[i], 'x', bytes);
+    }
+    for (size_t i = 0; i < n; i++) {
+        http2_mem_free(held[i], m);
+    }
+    mem_free(held);
+}
+
+/* Up to a number of each size; the gauge says how much that is. A block's head takes 32 bytes. */
+static void test_small_blocks_kept(void **state)
+{
+    (void)state;
+    enum { UNIT = 64, KEPT = MEM_IS_WATCHED ? 0 : HTTP2_SPARES_KEPT };
+    struct http_budget budget = {0};
+    stats_value bytes = 0;
+    struct http2_spares spares;
+    struct http2_memory m;
+    http2_spares_init(&spares, &bytes);
+    http2_memory_init(&m, &budget, HTTP2_CONN_MEMORY_MAX);
+    m.spares = &spares;
+    take_and_give(&m, UNIT - 32, 1);
+    assert_int_equal(stats_get(&bytes), MEM_IS_WATCHED ? 0 : UNIT);
+    take_and_give(&m, UNIT - 32, HTTP2_SPARES_KEPT);
+    assert_int_equal(stats_get(&bytes), KEPT * UNIT);
+    take_and_give(&m, UNIT - 32, HTTP2_SPARES_KEPT + 1);
+    assert_int_equal(stats_get(&bytes), KEPT * UNIT);
+    take_and_give(&m, UNIT - 32 + 1, HTTP2_SPARES_KEPT + 1);
+    assert_int_equal(stats_get(&bytes), KEPT * (UNIT + 2 * UNIT));
+    take_and_give(&m, HTTP2_SPARE_SIZES * UNIT - 32 + 1, 1); /* too large to be kept */
+    assert_int_equal(stats_get(&bytes), KEPT * (UNIT + 2 * UNIT));
+    for (size_t i = 2; i < HTTP2_SPARE_SIZES; i++) {
+        take_and_give(&m, i * UNIT, HTTP2_SPARES_KEPT + 1);
+    }
+    uint64_t all = HTTP2_SPARE_SIZES * (HTTP2_SPARE_SIZES + 1) / 2 * UNIT;
+    assert_int_equal(stats_get(&bytes), KEPT * all);
+    http2_spares_fini(&spares);
+    assert_int_equal(stats_get(&bytes), 0);
+}
+
 static void test_gathers_are_kept(void **state)
 {
     (void)state;
+    enum { MANY = HTTP2_GATHERS_KEPT + 1 };
     struct loop *loop;
     struct http_budget budget = {0};
     struct http2_context x;
-    char *held[20];
+    static struct stats_page stats;
+    const stats_value *bytes = &stats.http2_spare_gathers;
+    char *held[MANY];
     assert_int_equal(loop_new(&loop), E_OK);
-    assert_int_equal(http2_context_init(&x, loop, &snap_settings_default, &budget), E_OK);
-    for (int i = 0; i < 20; i++) {
+    assert_int_equal(http2_context_init(&x, loop, &snap_settings_default, &budget, &stats), E_OK);
+    for (int i = 0; i < MANY; i++) {
         held[i] = http2_gather_take(&x);
         held[i][HTTP2_GATHER_BYTES - 1] = 'x';
     }
-    for (int i = 0; i < 20; i++) {
+    for (int i = 0; i < MANY; i++) {
+        int kept = i < HTTP2_GATHERS_KEPT ? i : HTTP2_GATHERS_KEPT;
+        assert_int_equal(stats_get(bytes), kept * HTTP2_GATHER_BYTES);
         http2_gather_give(&x, held[i]);
     }
     size_t before = mem_calls();
     char *warm = http2_gather_take(&x);
     assert_int_equal(mem_calls(), before);
+    assert_int_equal(stats_get(bytes), (HTTP2_GATHERS_KEPT - 1) * HTTP2_GATHER_BYTES);
     http2_gather_give(&x, warm);
     http2_gather_give(&x, NULL);
     http2_context_fini(&x);
+    assert_int_equal(stats_get(bytes), 0);
     loop_free(loop);
 }
 
@@ -235,9 +282,11 @@ static void test_init_without_memory(void **state)
     (void)state;
     struct http_budget budget = {0};
     struct http2_context x;
+    static struct stats_page stats;
     for (size_t nth = 1; nth <= 2; nth++) {
         mem_fail_from(nth);
-        assert_int_equal(http2_context_init(&x, NULL, &snap_settings_default, &budget), E_NOMEM);
+        assert_int_equal(http2_context_init(&x, NULL, &snap_settings_default, &budget, &stats),
+                         E_NOMEM);
         mem_fail_from(0);
     }
 }
@@ -254,6 +303,7 @@ int main(void)
         cmocka_unit_test(test_conn_max),
         cmocka_unit_test(test_memory_fails),
         cmocka_unit_test(test_small_blocks_come_again),
+        cmocka_unit_test(test_small_blocks_kept),
         cmocka_unit_test(test_gathers_are_kept),
         cmocka_unit_test(test_init_without_memory),
     };

@@ -5,7 +5,7 @@ enum { FRAME_MAX = 16384, HEADERS = 1, DATA = 0, CONTINUATION = 9 };
 enum { END_STREAM = 1, END_HEADERS = 4 };
 
 static struct {
-    struct http_stream *streams[64];
+    struct http_stream *streams[HTTP2_STREAMS_KEPT + 1];
     size_t n, closed_n;
     enum reason why; /* of the last one that closed */
     char bytes[HTTP2_CONN_KEPT_BYTES];
@@ -265,12 +265,37 @@ static void test_a_client_that_stops_reading(void **state)
     world_fini(&w);
 }
 
+/* Those that have ended serve the next ones; what is beyond the limit is freed. */
+static void test_streams_kept(void **state)
+{
+    (void)state;
+    struct world w;
+    holding_init(&w);
+    const stats_value *bytes = &w.stats->http2_spare_streams;
+    for (size_t i = 0; i < HTTP2_STREAMS_KEPT + 1; i++) {
+        request_send(&w, (uint32_t)(2 * i + 1), 0, END_STREAM | END_HEADERS);
+    }
+    assert_int_equal(held.n, HTTP2_STREAMS_KEPT + 1);
+    for (size_t i = 0; i < held.n; i++) {
+        world_hello(&w, held.streams[i]);
+        world_turn(&w);
+        size_t kept = i + 1 < HTTP2_STREAMS_KEPT ? i + 1 : HTTP2_STREAMS_KEPT;
+        assert_int_equal(stats_get(bytes), kept * sizeof(struct http2_stream));
+    }
+    held.n = 0;
+    request_send(&w, 2 * HTTP2_STREAMS_KEPT + 3, 0, END_STREAM | END_HEADERS);
+    assert_int_equal(stats_get(bytes), (HTTP2_STREAMS_KEPT - 1) * sizeof(struct http2_stream));
+    world_hello(&w, held.streams[0]);
+    world_fini(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_heads),    cmocka_unit_test(test_one_head),
-        cmocka_unit_test(test_trailers), cmocka_unit_test(test_an_unfinished_head_is_counted),
-        cmocka_unit_test(test_room),     cmocka_unit_test(test_a_client_that_stops_reading),
+        cmocka_unit_test(test_heads),        cmocka_unit_test(test_one_head),
+        cmocka_unit_test(test_trailers),     cmocka_unit_test(test_an_unfinished_head_is_counted),
+        cmocka_unit_test(test_room),         cmocka_unit_test(test_a_client_that_stops_reading),
+        cmocka_unit_test(test_streams_kept),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -65,7 +65,8 @@ static inline void world_init(struct world *w, world_request_fn *on_request)
                         .settings = snap_settings_default};
     w->stats = mem_calloc(1, sizeof(*w->stats));
     assert_int_equal(loop_new(&w->loop), E_OK);
-    assert_int_equal(http2_context_init(&w->context, w->loop, &w->settings, &w->budget), E_OK);
+    assert_int_equal(http2_context_init(&w->context, w->loop, &w->settings, &w->budget, w->stats),
+                     E_OK);
     assert_int_equal(http2_server_init(&w->server, &w->context, &w->handler, w->stats), E_OK);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
     assert_int_equal(transport_plain_open(&w->transport, w->loop, fds[0], world_on_event), E_OK);

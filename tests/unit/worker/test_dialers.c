@@ -30,7 +30,8 @@ static void world_init(struct world *w)
     memset(w->stats, 0, sizeof(*w->stats));
     assert_int_equal(loop_new(&w->loop), E_OK);
     assert_int_equal(http1_context_init(&w->http1, w->loop, &w->settings, &w->budget), E_OK);
-    assert_int_equal(http2_context_init(&w->http2, w->loop, &w->settings, &w->budget), E_OK);
+    assert_int_equal(http2_context_init(&w->http2, w->loop, &w->settings, &w->budget, w->stats),
+                     E_OK);
     assert_int_equal(tcp_context_init(&w->tcp, w->loop, &w->settings, &w->budget, w->stats), E_OK);
     assert_int_equal(tls_shared_init(&w->tls), E_OK);
     snapshot_init(&w->routes);

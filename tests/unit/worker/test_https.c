@@ -147,7 +147,8 @@ static int setup(void **state)
     assert_int_equal(loop_new(&w->loop), E_OK);
     assert_int_equal(tls_shared_init(&w->shared), E_OK);
     assert_int_equal(http1_context_init(&w->http1, w->loop, &w->settings, &w->budget), E_OK);
-    assert_int_equal(http2_context_init(&w->http2, w->loop, &w->settings, &w->budget), E_OK);
+    assert_int_equal(http2_context_init(&w->http2, w->loop, &w->settings, &w->budget, w->stats),
+                     E_OK);
     assert_int_equal(http2_server_init(&w->server2, &w->http2, &w->handler, w->stats), E_OK);
     make_state_init(&w->routes);
     make_state_init(&w->secrets);

@@ -267,7 +267,8 @@ static int setup(void **state)
     memset(w->stats, 0, sizeof(*w->stats));
     assert_int_equal(loop_new(&w->loop), E_OK);
     assert_int_equal(http1_context_init(&w->http1, w->loop, &w->settings, &w->budget), E_OK);
-    assert_int_equal(http2_context_init(&w->http2, w->loop, &w->settings, &w->budget), E_OK);
+    assert_int_equal(http2_context_init(&w->http2, w->loop, &w->settings, &w->budget, w->stats),
+                     E_OK);
     assert_int_equal(tls_shared_init(&w->shared), E_OK);
     snapshot_init(&w->routes);
     snapshot_init(&w->secrets);
