@@ -104,7 +104,8 @@ def read_chunks(reader):
                 pass
             return body
         body += read_exactly(reader, n)
-        assert reader.readline() == b"\r\n"
+        end = read_exactly(reader, 2)
+        assert end == b"\r\n", end
 
 
 class Tls:

@@ -44,11 +44,18 @@ class Endpoint:
     bytes, and that it was all a little later."""
 
     def __init__(self):
-        self.gates, self.lock, self.stop = {}, threading.Lock(), threading.Event()
+        self.gates, self.lock, self.over = {}, threading.Lock(), threading.Event()
 
     def gate(self, name):
         with self.lock:
-            return self.gates.setdefault(name, threading.Event())
+            return self.over if self.over.is_set() else self.gates.setdefault(name, threading.Event())
+
+    def stop(self):
+        """Nobody waits any more: the test is over."""
+        with self.lock:
+            self.over.set()
+        for gate in self.gates.values():
+            gate.set()
 
     def __call__(self, exchange):
         verb, _, rest = exchange.request.target[1:].partition("/")
@@ -69,7 +76,7 @@ class Endpoint:
             piece = reader.read(size)
             n, seen = n + size, seen.update(piece) or seen
             assert reader.readline() == b"\r\n"
-            self.stop.wait(0.001)
+            self.over.wait(0.001)
         reader.readline()
         exchange.respond(body=json.dumps([n, seen.hexdigest()]).encode())
 
@@ -100,7 +107,7 @@ class Endpoint:
         exchange.read_body()
         exchange.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n" % int(n),
                       pattern(int(n)), b"\r\n")
-        self.stop.wait(0.1)
+        self.over.wait(0.1)
         exchange.send(b"0\r\n\r\n")
 
 
@@ -109,6 +116,7 @@ class Scene:
         self.endpoint = Endpoint()
         self.backend = stage.backend(self.endpoint, receive=SMALL)
         self.backend.keeps_requests = False
+        stage.others.append(self.endpoint)
         self.lintel = stage.run(ingress_class(),
                                 ingress("a", rule("a.test", ("/", "Prefix", "app:80"))),
                                 app("app", self.backend.port), arguments=arguments)
