@@ -21,11 +21,6 @@ static const struct finding invalid_balance = {
     DIAG_WARNING, DIAG_InvalidAnnotation,
     "load-balance is round_robin, ewma or least_conn; round_robin is used",
     "write one of these, or drop the annotation"};
-static const struct finding balance_conflict = {
-    DIAG_WARNING, DIAG_AnnotationConflict,
-    "requests to one Service port are spread in one way, and the oldest Ingress that uses it "
-    "decides; this annotation has no effect there",
-    "set it on the oldest Ingress"};
 
 /* False when the value is none of the words. */
 static bool balance_parse(struct str value, enum snap_balance *ret)
@@ -51,16 +46,27 @@ void balance_check(struct compile *c, struct diag_batch *batch, const struct ing
     finding_add(c, batch, &ingress->object, ingress->object.line, &invalid_balance);
 }
 
-static const struct ingress_node *first_user(const struct port_node *port)
+/* candidate: counts in place of the one of its name; or NULL. */
+static const struct ingress_node *first_user(const struct port_node *port,
+                                             const struct ingress_node *candidate)
 {
-    const struct ingress_node *first = NULL;
+    const struct ingress_node *first = candidate;
     for (const struct list *it = port->uses.next; it != &port->uses; it = it->next) {
         const struct use *use = (const void *)((const char *)it - offsetof(struct use, in_port));
-        if (use->ingress != NULL && (first == NULL || ingress_cmp(use->ingress, first) < 0)) {
+        bool counts = use->ingress != NULL && use->ingress->object != NULL &&
+                      (candidate == NULL || !ingress_is_same(use->ingress, candidate));
+        if (counts && (first == NULL || ingress_cmp(use->ingress, first) < 0)) {
             first = use->ingress;
         }
     }
     return first;
+}
+
+static enum snap_balance balance_of(const struct ingress_node *first)
+{
+    enum snap_balance balance = SNAP_BALANCE_ROUND_ROBIN;
+    (void)balance_parse(annotation_get(first->object, ANNOTATION), &balance); /* else the default */
+    return balance;
 }
 
 /* in says something else than what counts. */
@@ -72,18 +78,17 @@ static void tell_conflict(struct compile *c, struct diag_batch *batch, const str
     buf_addf(what_begin(c), "is \"%.*s\", but Ingress %.*s/%.*s uses port %.*s of Service %.*s too",
              STR_ARG(shown(annotation_get(in, ANNOTATION))), STR_ARG(first->object.namespace_name),
              STR_ARG(first->object.name), STR_ARG(key->part[2]), STR_ARG(key->part[1]));
-    finding_add(c, batch, &in->object, in->object.line, &balance_conflict);
+    finding_add(c, batch, &in->object, in->object.line, &conflict_findings[CONFLICT_balance]);
 }
 
 enum snap_balance balance_gather(struct compile *c, struct diag_batch *batch,
                                  const struct port_node *port)
 {
-    enum snap_balance balance = SNAP_BALANCE_ROUND_ROBIN;
-    const struct ingress_node *first = first_user(port);
+    const struct ingress_node *first = first_user(port, NULL);
     if (first == NULL) {
-        return balance;
+        return SNAP_BALANCE_ROUND_ROBIN;
     }
-    (void)balance_parse(annotation_get(first->object, ANNOTATION), &balance); /* else the default */
+    enum snap_balance balance = balance_of(first);
     for (const struct list *it = port->uses.next; it != &port->uses; it = it->next) {
         const struct use *use = (const void *)((const char *)it - offsetof(struct use, in_port));
         enum snap_balance other;
@@ -94,4 +99,21 @@ enum snap_balance balance_gather(struct compile *c, struct diag_batch *batch,
         }
     }
     return balance;
+}
+
+bool balance_is_said(const struct ingress *ingress)
+{
+    enum snap_balance ignored;
+    return balance_parse(annotation_get(ingress, ANNOTATION), &ignored);
+}
+
+void balance_judge(struct compile *c, struct diag_batch *batch, const struct port_node *port,
+                   const struct ingress_node *candidate)
+{
+    const struct ingress_node *first = first_user(port, candidate);
+    enum snap_balance own;
+    if (balance_parse(annotation_get(candidate->object, ANNOTATION), &own) &&
+        own != balance_of(first)) {
+        tell_conflict(c, batch, port, candidate->object, first->object);
+    }
 }

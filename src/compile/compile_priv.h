@@ -44,11 +44,23 @@ struct finding {
     const char *why, *mend;
 };
 
+/* Those that one Ingress gets because of another. */
+enum conflict {
+#define CONFLICT(name, severity, reason, why, mend) CONFLICT_##name,
+#include "compile/conflicts.def"
+#undef CONFLICT
+    CONFLICTS_N
+};
+extern const struct finding conflict_findings[CONFLICTS_N];
+
 void diag_batch_init(struct diag_batch *batch);
 /* Copies *d except kind, why and mend, which are static texts. */
 void diag_batch_add(struct diag_batch *batch, const struct diag *d);
 /* Calls fn for each, in the order of a book. */
 void diag_batch_tell(struct diag_batch *batch, diag_fn *fn, void *arg);
+/* The same for those that owner does not have. */
+void diag_batch_tell_added(struct diag_batch *batch, const struct list *owner, diag_fn *fn,
+                           void *arg);
 void diag_batch_drop(struct diag_batch *batch);
 /* Makes the batch what owner has; tells of those that owner did not have before. Cannot fail. */
 void diag_batch_commit(struct diag_batch *batch, struct diag_book *book, struct list *owner);
@@ -430,6 +442,8 @@ bool default_is_same(const struct ingress *a, const struct ingress *b);
 
 /* Precedence: the older one, then by namespace, then by name. */
 int ingress_cmp(const struct ingress_node *a, const struct ingress_node *b);
+/* Of the same name. */
+bool ingress_is_same(const struct ingress_node *a, const struct ingress_node *b);
 
 /* ---- secret.c ---- */
 
@@ -466,11 +480,23 @@ enum err tickets_compile(struct compile *c, struct diag_batch *batch, struct sec
 
 /* ---- tls_host.c, tls_links.c ---- */
 
+struct client_auth;
+
 enum err tls_host_compile(struct compile *c, struct tls_node *tls);
 /* Which Secrets an Ingress uses, and about which names it says something. Errors: E_NOMEM. */
 enum err ingress_tls_attach(struct compile *c, struct ingress_node *n);
 void ingress_tls_detach(struct compile *c, struct ingress_node *n);
 struct tls_node *tls_make(struct compile *c, struct str pattern);
+/* It says something about the names of its rules and of spec.tls; about how many at most. */
+bool ingress_has_names(const struct compile *c, const struct ingress *in);
+size_t ingress_names_max(const struct ingress *in);
+/* Puts links of one name together. Errors: E_NOMEM. */
+enum err tls_work_add(struct tls_work *w, const struct tls_link *link);
+void tls_work_sort(struct tls_work *w);
+/* Which Ingress decides what clients have to show for the name whose links are in c->tls_work;
+ * tells those that are overruled. NULL: no Ingress says anything. */
+const struct ingress *client_auth_find(struct compile *c, struct diag_batch *batch,
+                                       struct client_auth *ret);
 
 /* ---- passthrough.c ---- */
 
@@ -488,6 +514,12 @@ bool passthrough_key(const struct compile *c, const struct ingress *in, uint32_t
  * are overruled. */
 bool passthrough_find(struct compile *c, struct diag_batch *batch, const struct tls_node *tls,
                       char digits[U16_DIGITS], struct key *ret);
+/* The same, where the oldest Ingress that has a rule for the host is known already. */
+bool passthrough_decide(struct compile *c, struct diag_batch *batch,
+                        const struct ingress_node *oldest, char digits[U16_DIGITS],
+                        struct key *ret);
+/* TLS of the host (lower case) may be passed through at all. */
+bool passthrough_is_for(const struct compile *c, struct str host);
 /* An Ingress has come to the host (lower case) or left it. */
 void passthrough_touch(struct compile *c, struct str host);
 /* Says what is wrong with the annotations. */
@@ -532,6 +564,11 @@ void balance_check(struct compile *c, struct diag_batch *batch, const struct ing
 /* What the first Ingress that uses port says; tells those that say something else. */
 enum snap_balance balance_gather(struct compile *c, struct diag_batch *batch,
                                  const struct port_node *port);
+/* The annotation is there, and good. */
+bool balance_is_said(const struct ingress *ingress);
+/* What candidate, which is tied to nothing, would be told as one more user of port. */
+void balance_judge(struct compile *c, struct diag_batch *batch, const struct port_node *port,
+                   const struct ingress_node *candidate);
 /* Borrows from text where they are no constants; false: out of memory. */
 bool variants_get(const struct ingress *ingress, struct buf *text, struct variants *ret);
 /* Endpoints of the Ingress are spoken to over TLS, or may be: appProtocol decides. */
@@ -661,6 +698,13 @@ enum err https_uncovered(const struct ingress *in, uint32_t *ret_rule);
 bool https_host(const struct compile *c, const struct host_node *host);
 /* Marks the hosts below those dirty wildcards that got or lost TLS, where that counts for them. */
 void https_spread(struct compile *c);
+
+/* ---- judge.c, judge_shared.c ---- */
+
+/* A link may be older than the object, when no run has come between: then it may lead nowhere. */
+bool link_is_sound(const struct link *link);
+/* What it and other Ingresses say about one host's TLS, or one Service port. Errors: E_NOMEM. */
+enum err judge_shared(struct compile *c, struct diag_batch *batch, const struct ingress *in);
 
 /* ---- judge_tls.c ---- */
 

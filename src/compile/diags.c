@@ -173,6 +173,14 @@ static void tell_added(const struct diag_book *book, const struct list *fresh,
     }
 }
 
+void diag_batch_tell_added(struct diag_batch *batch, const struct list *owner, diag_fn *fn,
+                           void *arg)
+{
+    const struct diag_book book = {.on_diag = fn, .arg = arg};
+    list_sort(&batch->nodes, owned_cmp);
+    tell_added(&book, &batch->nodes, owner);
+}
+
 void diag_batch_commit(struct diag_batch *batch, struct diag_book *book, struct list *owner)
 {
     must(batch->err == E_OK);

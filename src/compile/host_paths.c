@@ -14,15 +14,6 @@ const struct finding path_is_invalid = {
     DIAG_ERROR, DIAG_InvalidPath,
     "a path begins with '/' and each '%' has two hex digits behind it; the path is left out",
     "write it as requests have it, like /a/b"};
-static const struct finding path_conflict = {
-    DIAG_ERROR, DIAG_PathConflict,
-    "of the same host, path and type the oldest Ingress counts, with equal age the first by "
-    "namespace and name; this one is left out",
-    "use another path or remove one of the two"};
-static const struct finding default_conflict = {
-    DIAG_WARNING, DIAG_DefaultBackendConflict,
-    "the oldest Ingress decides; this one's default backend is not used for the host",
-    "set the default backend in one Ingress of the host only"};
 
 /* ---- order ---- */
 
@@ -38,6 +29,12 @@ int ingress_cmp(const struct ingress_node *a, const struct ingress_node *b)
         order = str_cmp(a->node.key.part[i], b->node.key.part[i]);
     }
     return order;
+}
+
+bool ingress_is_same(const struct ingress_node *a, const struct ingress_node *b)
+{
+    return str_eq(a->node.key.part[0], b->node.key.part[0]) &&
+           str_eq(a->node.key.part[1], b->node.key.part[1]);
 }
 
 static int link_cmp(const void *a, const void *b)
@@ -180,7 +177,8 @@ static void tell_conflict(struct compile *c, struct diag_batch *batch,
                  STR_ARG(won->ingress->node.key.part[1]), STR_ARG(buf_str(&c->field)));
     }
     place_field(c, loser->place, loser->place.path == SNAP_DEFAULT_RULE ? "" : ".path");
-    finding_add(c, batch, &in->object, place_line(in, loser->place), &path_conflict);
+    finding_add(c, batch, &in->object, place_line(in, loser->place),
+                &conflict_findings[CONFLICT_path]);
 }
 
 /* Keeps the first of each (path, type) and counts the distinct paths. */
@@ -270,7 +268,7 @@ static void default_settle(struct compile *c, const struct host_node *host,
                      STR_ARG(host->node.key.part[0]), STR_ARG(winner->node.key.part[0]),
                      STR_ARG(winner->node.key.part[1]));
             finding_add(c, batch, &other->object->object, place_line(other->object, place),
-                        &default_conflict);
+                        &conflict_findings[CONFLICT_default_backend]);
         }
     }
 }

@@ -26,10 +26,6 @@ static const struct finding path_still_taken = {
 static const struct finding path_twice = {DIAG_ERROR, DIAG_PathConflict,
                                           "of the same host, path and type the first one counts",
                                           "remove one of the two"};
-static const struct finding default_conflict = {
-    DIAG_WARNING, DIAG_DefaultBackendConflict,
-    "the oldest Ingress decides; the default backend of the others is not used for the host",
-    "set the default backend in one Ingress of the host only"};
 static const struct finding no_service = {
     DIAG_WARNING, DIAG_ServiceNotFound,
     "until the Service is there, in the namespace of the Ingress, requests to it are answered with "
@@ -224,8 +220,7 @@ static enum err other_path_look(struct judge *j, struct str host, const struct i
     return E_OK;
 }
 
-/* A link may be older than the object, when no run has come between: then it may lead nowhere. */
-static bool link_is_sound(const struct link *link)
+bool link_is_sound(const struct link *link)
 {
     const struct ingress *in = link->ingress->object;
     return in != NULL && (link->rule == SNAP_DEFAULT_RULE ||
@@ -273,7 +268,7 @@ static void default_tell(struct judge *j, struct str host, const struct ingress 
     buf_addf(what_begin(&j->view), "for host \"%.*s\" Ingress %.*s/%.*s sets another one",
              STR_ARG(host), STR_ARG(first->object.namespace_name), STR_ARG(first->object.name));
     finding_add(&j->view, &j->batch, &j->candidate->object, place_line(j->candidate, place),
-                &default_conflict);
+                &conflict_findings[CONFLICT_default_backend]);
 }
 
 static enum err host_look(struct judge *j, struct str host)
@@ -428,6 +423,7 @@ static enum err judge(struct judge *j)
     TRY(others_look(j));
     paths_tell(j);
     backends_judge(j);
+    TRY(judge_shared(&j->view, &j->batch, j->candidate));
     TRY(judge_tls(&j->view, &j->batch, j->candidate));
     judge_nginx(&j->view, &j->batch, j->candidate);
     return j->batch.err;

@@ -50,16 +50,6 @@ static const struct finding idle_auth = {
     "TLS of the hosts that are passed through ends at their endpoints, so nobody asks for "
     "certificates of clients here",
     "let the endpoints ask for them, and drop the annotation"};
-static const struct finding idle_secret = {
-    DIAG_WARNING, DIAG_InvalidAnnotation,
-    "clients of a host that is passed through see the certificate of its endpoints; this one is "
-    "not served for it",
-    "leave secretName out: the hosts alone send plain requests to https"};
-static const struct finding conflict = {
-    DIAG_WARNING, DIAG_AnnotationConflict,
-    "a host is passed through as a whole or not at all, and the oldest Ingress of the host "
-    "decides; this one has no effect on its TLS",
-    "say the same in all Ingresses of the host, or use another host"};
 
 /* ---- what an Ingress says ---- */
 
@@ -248,7 +238,8 @@ static void tell_conflict(struct compile *c, struct diag_batch *batch, const str
              STR_ARG(oldest->object.namespace_name), STR_ARG(oldest->object.name),
              STR_ARG(part->links[0]->tls->node.key.part[0]),
              is_passed ? "passed through to a backend of its own" : "without passthrough");
-    finding_add(c, batch, &part->in->object, part->in->object.line, &conflict);
+    finding_add(c, batch, &part->in->object, part->in->object.line,
+                &conflict_findings[CONFLICT_passthrough]);
 }
 
 static void tell_idle_secrets(struct compile *c, struct diag_batch *batch, const struct part *part)
@@ -263,7 +254,8 @@ static void tell_idle_secrets(struct compile *c, struct diag_batch *batch, const
         buf_addf(what_begin(c), "is \"%.*s\", but host \"%.*s\" is passed through",
                  STR_ARG(shown(part->in->tls[link->entry].secret)),
                  STR_ARG(link->tls->node.key.part[0]));
-        finding_add(c, batch, &part->in->object, part->in->object.line, &idle_secret);
+        finding_add(c, batch, &part->in->object, part->in->object.line,
+                    &conflict_findings[CONFLICT_idle_secret]);
     }
 }
 
@@ -284,18 +276,10 @@ static void tell_parts(struct compile *c, struct diag_batch *batch, const struct
     }
 }
 
-bool passthrough_find(struct compile *c, struct diag_batch *batch, const struct tls_node *tls,
-                      char digits[U16_DIGITS], struct key *ret)
+bool passthrough_decide(struct compile *c, struct diag_batch *batch,
+                        const struct ingress_node *oldest, char digits[U16_DIGITS], struct key *ret)
 {
-    struct str host = tls->node.key.part[0];
     struct part part;
-    if (!c->options->has_passthrough || !is_host(host)) {
-        return false;
-    }
-    const struct ingress_node *oldest = oldest_of(c, host);
-    if (oldest == NULL) { /* only spec.tls has it */
-        return false;
-    }
     bool is_passed = part_of(c, oldest->object, &part) && part.is_passed;
     if (is_passed) {
         bool is_number = part.key.part[2].p == part.digits;
@@ -305,6 +289,20 @@ bool passthrough_find(struct compile *c, struct diag_batch *batch, const struct 
     }
     tell_parts(c, batch, oldest->object, is_passed ? ret : NULL);
     return is_passed;
+}
+
+bool passthrough_is_for(const struct compile *c, struct str host)
+{
+    return c->options->has_passthrough && is_host(host);
+}
+
+bool passthrough_find(struct compile *c, struct diag_batch *batch, const struct tls_node *tls,
+                      char digits[U16_DIGITS], struct key *ret)
+{
+    struct str host = tls->node.key.part[0];
+    const struct ingress_node *oldest = passthrough_is_for(c, host) ? oldest_of(c, host) : NULL;
+    /* Without one, only spec.tls has it. */
+    return oldest != NULL && passthrough_decide(c, batch, oldest, digits, ret);
 }
 
 /* ---- what is wrong with an Ingress by itself ---- */

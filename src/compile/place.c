@@ -137,6 +137,13 @@ bool backend_is_service(const struct ingress_backend *backend)
            (backend->port.number != 0 || is_key_part(backend->port.name));
 }
 
+const struct finding conflict_findings[CONFLICTS_N] = {
+#define CONFLICT(name, severity, reason, why, mend)                                                \
+    [CONFLICT_##name] = {severity, reason, why, mend},
+#include "compile/conflicts.def"
+#undef CONFLICT
+};
+
 struct str shown(struct str text)
 {
     enum { SHOWN_BYTES = 256 };

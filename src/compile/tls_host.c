@@ -24,11 +24,6 @@ static const struct finding not_for_host = {
     "a certificate is served for its own names only; clients of the host get the default "
     "certificate",
     "have one made that names this host, or name the right Secret"};
-static const struct finding auth_conflict = {DIAG_WARNING, DIAG_AnnotationConflict,
-                                             "what clients have to show is said for a whole host, "
-                                             "and the oldest Ingress of the host decides; "
-                                             "this one's annotations have no effect there",
-                                             "set them on the oldest Ingress"};
 
 struct choice { /* of certificates */
     const struct secret_node *secrets[SNAP_TLS_CERTIFICATES_MAX];
@@ -49,17 +44,27 @@ static int link_cmp(const void *a, const void *b)
     return order != 0 ? order : x->host < y->host ? -1 : x->host > y->host;
 }
 
+enum err tls_work_add(struct tls_work *w, const struct tls_link *link)
+{
+    TRY(VEC_ROOM(w->links, w->link_n, w->link_cap, SIZE_MAX));
+    w->links[w->link_n++] = link;
+    return E_OK;
+}
+
+void tls_work_sort(struct tls_work *w)
+{
+    if (w->link_n > 1) {
+        qsort(w->links, w->link_n, sizeof(*w->links), link_cmp);
+    }
+}
+
 static enum err links_order(struct tls_work *w, const struct tls_node *tls)
 {
     w->link_n = 0;
     for (const struct list *it = tls->links.next; it != &tls->links; it = it->next) {
-        TRY(VEC_ROOM(w->links, w->link_n, w->link_cap, SIZE_MAX));
-        w->links[w->link_n++] =
-            (const void *)((const char *)it - offsetof(struct tls_link, in_tls));
+        TRY(tls_work_add(w, (const void *)((const char *)it - offsetof(struct tls_link, in_tls))));
     }
-    if (w->link_n > 1) {
-        qsort(w->links, w->link_n, sizeof(*w->links), link_cmp);
-    }
+    tls_work_sort(w);
     return E_OK;
 }
 
@@ -155,11 +160,10 @@ static void tell_auth_conflict(struct compile *c, struct diag_batch *batch,
     buf_addf(what_begin(c), "says something else for host \"%.*s\" than Ingress %.*s/%.*s",
              STR_ARG(link->tls->node.key.part[0]), STR_ARG(first->object.namespace_name),
              STR_ARG(first->object.name));
-    finding_add(c, batch, &in->object, in->object.line, &auth_conflict);
+    finding_add(c, batch, &in->object, in->object.line, &conflict_findings[CONFLICT_client_auth]);
 }
 
-/* NULL: no Ingress says anything. */
-static const struct ingress *auth_find(struct compile *c, struct diag_batch *batch,
+const struct ingress *client_auth_find(struct compile *c, struct diag_batch *batch,
                                        struct client_auth *ret)
 {
     const struct tls_work *w = &c->tls_work;
@@ -331,7 +335,7 @@ static enum err tls_output(struct compile *c, struct tls_node *tls, struct diag_
     if (!is_passed) {
         choose(c, tls, &choice, batch);
     }
-    bool has_auth = auth_find(c, batch, &auth) != NULL;
+    bool has_auth = client_auth_find(c, batch, &auth) != NULL;
     TRY(batch->err);
     mem_copy(tls->chosen, choice.secrets, sizeof(tls->chosen));
     tls->chosen_n = choice.n;

@@ -109,18 +109,28 @@ static enum err names_of_rules(struct compile *c, struct ingress_node *n)
     return name_add(c, n, STR_EMPTY, TLS_OF_RULE, in->rule_n); /* it serves every host */
 }
 
-static enum err names_make(struct compile *c, struct ingress_node *n)
+bool ingress_has_names(const struct compile *c, const struct ingress *in)
 {
-    const struct ingress *in = n->object;
     struct client_auth auth;
+    return in->tls_n > 0 || client_auth_get(in, &auth) || passthrough_is_on(c, in);
+}
+
+size_t ingress_names_max(const struct ingress *in)
+{
     size_t most = (size_t)in->rule_n + 1;
     for (uint32_t i = 0; i < in->tls_n; i++) {
         most += in->tls[i].host_n;
     }
-    if (in->tls_n == 0 && !client_auth_get(in, &auth) && !passthrough_is_on(c, in)) {
+    return most;
+}
+
+static enum err names_make(struct compile *c, struct ingress_node *n)
+{
+    const struct ingress *in = n->object;
+    if (!ingress_has_names(c, in)) {
         return E_OK;
     }
-    n->names = mem_calloc(most, sizeof(*n->names));
+    n->names = mem_calloc(ingress_names_max(in), sizeof(*n->names));
     if (n->names == NULL) {
         return E_NOMEM;
     }

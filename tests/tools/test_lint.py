@@ -91,6 +91,17 @@ def test_a_codec_needs_a_fuzz_target_with_seeds(tree):
     assert lint.check_fuzzed(root) == []
 
 
+@pytest.mark.parametrize("path, reason, is_good", [
+    ("src/compile/a.c", "AnnotationConflict", False),
+    ("src/compile/a.c", "ClassConflict", True),
+    ("src/compile/a.c", "InvalidHost", True),
+    ("src/compile/judge.c", "PathConflict", True),
+])
+def test_a_conflict_stands_in_the_list(tree, path, reason, is_good):
+    root = tree(path, HEAD + f"static const struct finding f = {{DIAG_ERROR, DIAG_{reason}}};\n")
+    assert (lint.check_conflicts(root) == []) is is_good
+
+
 def test_a_filter_needs_its_files(tree):
     tree("src/snapshot/filters.h", "struct snap_filter_x {\n};\n")
     root = tree("src/snapshot/filters.def",
