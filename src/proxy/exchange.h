@@ -56,6 +56,24 @@ struct exchange {
     struct str client_request_id;
 };
 
+/* ---- exchange.c ---- */
+
+/* The only way out: releases what is still held, logs, counts, frees. */
+void exchange_end(struct exchange *x);
+/* Ends it in the middle of a response, or when its client is gone. */
+void exchange_cut(struct exchange *x, enum reason why);
+/* Ends it with a response of our own; before any other response only. */
+void exchange_answer(struct exchange *x, enum reason why);
+/* What came behind one side's body goes behind the other's. */
+void exchange_trailers_pass(struct exchange *x, const struct http_stream *from,
+                            struct http_stream *to);
+
+/* ---- try.c ---- */
+
+/* Opens a stream to an endpoint and sends the request; before: why the last one broke, REASON_none
+ * the first time. Ends the exchange when that cannot be. */
+void exchange_try(struct exchange *x, enum reason before);
+
 /* ---- request.c ---- */
 
 /* What exchange_request_copy() needs behind the exchange. */
