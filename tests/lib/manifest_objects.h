@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "model/store.h"
 #include "source/manifest.h"
 
 struct objects {
@@ -51,6 +52,28 @@ static inline struct object *objects_give(struct objects *l, size_t i)
 {
     struct object *o = l->items[i];
     l->items[i] = NULL;
+    return o;
+}
+
+/* Puts all of them into the store; false when anything is wrong with one. */
+static inline bool objects_put(struct store *store, const char *file, struct str text)
+{
+    struct objects objects = {0};
+    bool is_good = objects_parse(&objects, file, text) && objects.diag_n == 0;
+    for (size_t i = 0; i < objects.n; i++) {
+        is_good = store_put(store, objects_give(&objects, i)) == E_OK && is_good;
+    }
+    objects_fini(&objects);
+    return is_good;
+}
+
+/* The only object of the text, which the caller owns; NULL: there are more or none. */
+static inline struct object *objects_only(const char *yaml)
+{
+    struct objects objects = {0};
+    bool is_good = objects_parse(&objects, "test.yaml", str_from_cstr(yaml)) && objects.n == 1;
+    struct object *o = is_good ? objects_give(&objects, 0) : NULL;
+    objects_fini(&objects);
     return o;
 }
 

@@ -76,13 +76,7 @@ static void bench_fini(struct bench *b)
 
 static void put_from(struct bench *b, const char *file, const char *yaml)
 {
-    struct objects objects = {0};
-    assert_true(objects_parse(&objects, file, str_from_cstr(yaml)));
-    assert_int_equal(objects.diag_n, 0);
-    for (size_t i = 0; i < objects.n; i++) {
-        assert_int_equal(store_put(b->store, objects_give(&objects, i)), E_OK);
-    }
-    objects_fini(&objects);
+    assert_true(objects_put(b->store, file, str_from_cstr(yaml)));
 }
 
 static void put(struct bench *b, const char *yaml)

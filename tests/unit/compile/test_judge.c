@@ -71,13 +71,7 @@ struct bench {
 
 static void put(struct bench *b, const char *yaml)
 {
-    struct objects objects = {0};
-    assert_true(objects_parse(&objects, "test.yaml", str_from_cstr(yaml)));
-    assert_int_equal(objects.diag_n, 0);
-    for (size_t i = 0; i < objects.n; i++) {
-        assert_int_equal(store_put(b->store, objects_give(&objects, i)), E_OK);
-    }
-    objects_fini(&objects);
+    assert_true(objects_put(b->store, "test.yaml", str_from_cstr(yaml)));
 }
 
 static int setup(void **state)
@@ -114,12 +108,9 @@ static void note(void *arg, const struct diag *d)
 
 static struct ingress *candidate_parse(const char *yaml)
 {
-    struct objects objects = {0};
-    assert_true(objects_parse(&objects, "test.yaml", str_from_cstr(yaml)));
-    assert_int_equal(objects.n, 1);
-    struct ingress *in = (struct ingress *)(void *)objects_give(&objects, 0);
-    objects_fini(&objects);
-    return in;
+    struct object *o = objects_only(yaml);
+    assert_non_null(o);
+    return (struct ingress *)(void *)o;
 }
 
 static void check(struct bench *b, const char *yaml, const char *expected)

@@ -63,12 +63,7 @@ static void bench_fini(struct bench *b)
 
 static void put(struct bench *b, const char *yaml)
 {
-    struct objects objects = {0};
-    assert_true(objects_parse(&objects, "test.yaml", str_from_cstr(yaml)));
-    for (size_t i = 0; i < objects.n; i++) {
-        assert_int_equal(store_put(b->store, objects_give(&objects, i)), E_OK);
-    }
-    objects_fini(&objects);
+    assert_true(objects_put(b->store, "test.yaml", str_from_cstr(yaml)));
 }
 
 static void del(struct bench *b, const char *name)

@@ -24,12 +24,7 @@ static const struct compile_options options = {
 
 static void put(struct store *store, struct str yaml)
 {
-    struct objects objects = {0};
-    assert_true(objects_parse(&objects, "scale.yaml", yaml));
-    for (size_t i = 0; i < objects.n; i++) {
-        assert_int_equal(store_put(store, objects_give(&objects, i)), E_OK);
-    }
-    objects_fini(&objects);
+    assert_true(objects_put(store, "scale.yaml", yaml));
 }
 
 static void slice_put(struct store *store, unsigned i, unsigned generation)

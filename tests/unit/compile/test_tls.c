@@ -40,13 +40,7 @@ struct bench {
 
 static void put(struct bench *b)
 {
-    struct objects objects = {0};
-    assert_true(objects_parse(&objects, "test.yaml", buf_str(&b->yaml)));
-    assert_int_equal(objects.diag_n, 0);
-    for (size_t i = 0; i < objects.n; i++) {
-        assert_int_equal(store_put(b->store, objects_give(&objects, i)), E_OK);
-    }
-    objects_fini(&objects);
+    assert_true(objects_put(b->store, "test.yaml", buf_str(&b->yaml)));
     buf_reset(&b->yaml);
 }
 

@@ -61,13 +61,7 @@ static bool is_pending(const void *arg, struct str namespace_name, struct str na
 
 static void put(struct bench *b, const char *yaml)
 {
-    struct objects objects = {0};
-    assert_true(objects_parse(&objects, "test.yaml", str_from_cstr(yaml)));
-    assert_int_equal(objects.diag_n, 0);
-    for (size_t i = 0; i < objects.n; i++) {
-        assert_int_equal(store_put(b->store, objects_give(&objects, i)), E_OK);
-    }
-    objects_fini(&objects);
+    assert_true(objects_put(b->store, "test.yaml", str_from_cstr(yaml)));
 }
 
 static void compile_start(struct bench *b)

@@ -312,10 +312,6 @@ static void protocols_of_others(void **state)
 /* ---- pieces ---- */
 
 /* The client's bytes reach the server through a relay that passes on `piece` bytes at a time. */
-struct relay {
-    int client, server; /* our ends */
-};
-
 static void relay_pass(int from, int to, size_t piece)
 {
     char p[65536];
