@@ -1,9 +1,11 @@
 /* The health port as an HTTP handler: makes the whole answer at once, then sends it in pieces that
  * never exceed what one connection may hold back. Only the series of /metrics are made piece by
- * piece, one in each tick, when the one before has been taken. A request body is not read: it ends
- * the connection. */
+ * piece, one in each tick, when the one before has been taken; and the page of certificates, which
+ * is sent when it is whole: however many clients ask for it, one of them has its turn in a tick. A
+ * request body is not read: it ends the connection. */
 #include "admin/handler.h"
 
+#include "base/limits.h"
 #include "base/mem.h"
 #include "wire/date.h"
 
@@ -14,16 +16,22 @@ struct answer { /* one for each request that is being answered */
     struct http_stream *stream;
     struct admin_response response;
     struct deferred more; /* the next piece of a scrape is made then */
-    size_t sent;          /* of the body */
-    bool has_scrape;      /* counted in admin->scrape_n */
-    bool is_finished;     /* the last piece was handed over */
+    struct list making;   /* in admin->making, while its page is being made */
+    bool is_head;
+    size_t sent;      /* of the body */
+    bool has_scrape;  /* counted in admin->scrape_n */
+    bool is_finished; /* the last piece was handed over */
 };
 
 static void answer_free(struct answer *a)
 {
     a->admin->scrape_n -= a->has_scrape;
     loop_undefer(&a->more);
-    admin_response_drop_scrape(&a->response);
+    list_del(&a->making);
+    if (list_is_empty(&a->admin->making)) {
+        loop_undefer(&a->admin->turn);
+    }
+    admin_response_drop_rest(&a->response);
     buf_fini(&a->response.body);
     mem_free(a);
 }
@@ -44,7 +52,7 @@ static void answer_refill(struct answer *a)
     buf_reset(&r->body);
     a->sent = 0;
     if (!metrics_scrape_step(r->scrape, &r->body, METRICS_PIECE_BYTES)) {
-        admin_response_drop_scrape(r);
+        admin_response_drop_rest(r);
     }
     answer_go_on(a, r->body.bad ? E_NOMEM : E_OK);
 }
@@ -110,7 +118,7 @@ static void add_field(struct http_response *r, struct field *fields, struct str 
         (struct field){.name = name, .value = str_from_cstr(value), .id = field_name_id(name)};
 }
 
-static void answer_start(struct answer *a, bool is_head)
+static void answer_start(struct answer *a)
 {
     struct field fields[FIELDS_MAX];
     char date[DATE_BYTES] = "";
@@ -129,12 +137,48 @@ static void answer_start(struct answer *a, bool is_head)
     }
     head.body = a->response.scrape != NULL ? HTTP_BODY_STREAM : HTTP_BODY_LENGTH;
     head.body_n = a->response.body.n;
-    if (is_head) {
-        admin_response_drop_scrape(&a->response);
+    if (a->is_head) {
+        admin_response_drop_rest(&a->response);
         buf_reset(&a->response.body);
     }
     struct str piece = answer_piece(a);
     answer_go_on(a, a->stream->ops->send_response(a->stream, &head, piece, a->is_finished));
+}
+
+/* ---- pages that are made in turns ---- */
+
+static void on_turn(struct deferred *d);
+
+static void turn_next(struct admin_handler *admin)
+{
+    if (!list_is_empty(&admin->making)) {
+        loop_defer(admin->views->loop, &admin->turn, on_turn);
+    }
+}
+
+static void answer_make(struct answer *a)
+{
+    const struct admin_views *v = a->admin->views;
+    struct admin_response *r = &a->response;
+    struct certs_world world = v->certs(v->arg);
+    bool is_more;
+    if (certs_page_step(r->page, &world, CERTS_TURN, &r->body, &is_more) != E_OK) {
+        admin_response_fail(r);
+    } else if (is_more) {
+        list_append(&a->admin->making, &a->making); /* behind the others */
+        return;
+    }
+    admin_response_drop_rest(r);
+    answer_start(a);
+}
+
+static void on_turn(struct deferred *d)
+{
+    struct admin_handler *admin = container_of(d, struct admin_handler, turn);
+    struct answer *a = container_of(admin->making.next, struct answer, making);
+    list_del(&a->making);
+    answer_make(a);
+    turn_next(admin);
 }
 
 /* Each holds a list of all series. */
@@ -148,7 +192,7 @@ static void limit_scrapes(struct answer *a)
         a->admin->scrape_n++;
         return;
     }
-    admin_response_drop_scrape(&a->response);
+    admin_response_drop_rest(&a->response);
     buf_reset(&a->response.body);
     buf_add_str(&a->response.body, STR("too many scrapes at a time\n"));
     a->response.status = 503;
@@ -173,7 +217,13 @@ static void on_request(struct http_handler *h, struct http_stream *s, const stru
     buf_init(&a->response.body, ADMIN_BODY_BYTES_MAX);
     admin_respond(admin->views, r, &a->response);
     limit_scrapes(a);
-    answer_start(a, r->is_head);
+    a->is_head = r->is_head;
+    if (a->response.page != NULL) {
+        list_append(&admin->making, &a->making);
+        turn_next(admin);
+    } else {
+        answer_start(a);
+    }
 }
 
 static void on_rejected(struct http_handler *h, const struct http_peer *peer, struct str start,
@@ -191,4 +241,5 @@ void admin_handler_init(struct admin_handler *h, const struct admin_views *views
         .http = {.on_request = on_request, .on_rejected = on_rejected},
           .views = views
     };
+    list_init(&h->making);
 }

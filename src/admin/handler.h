@@ -4,7 +4,7 @@
  * (listener.h), what the views show (explain.h, metrics.h). */
 #pragma once
 
-#include "admin/explain.h"
+#include "admin/certs.h"
 #include "admin/metrics_series.h"
 #include "event/loop.h"
 #include "http/stream.h"
@@ -15,7 +15,7 @@ enum { ADMIN_BODY_BYTES_MAX = 64 << 20 }; /* a view that is longer is refused wi
 struct admin_views {
     void *arg;
     const struct stats_area *stats;
-    struct loop *loop; /* long answers are made a piece in each tick; NULL: all at once */
+    struct loop *loop; /* long answers are made a piece in each tick */
     /* Fills everything but stats, which is set. */
     void (*metrics)(void *arg, struct metrics_input *in);
     /* Adds metrics of others, called with further_arg; or NULL. */
@@ -25,8 +25,8 @@ struct admin_views {
     struct explain_world (*world)(void *arg);
     /* Adds the snapshot as text or JSON. */
     void (*dump)(void *arg, bool is_json, struct buf *out);
-    /* Adds the certificates of hosts (certs.h). Errors: E_NOMEM. */
-    enum err (*certs)(void *arg, struct buf *out);
+    /* What the page of certificates may look at, as it is now. */
+    struct certs_world (*certs)(void *arg);
     /* Calls fn for each present diagnostic. Errors: E_NOMEM. */
     enum err (*each_diag)(void *arg, diag_fn *fn, void *fn_arg);
 };
@@ -34,7 +34,9 @@ struct admin_views {
 struct admin_handler {
     struct http_handler http; /* first */
     const struct admin_views *views;
-    uint32_t scrape_n; /* answers that hold a scrape */
+    uint32_t scrape_n;  /* answers that hold a scrape */
+    struct list making; /* answers whose page is being made; one has its turn in each tick */
+    struct deferred turn;
 };
 
 /* Borrows views. */
@@ -46,13 +48,16 @@ struct admin_response {
     const char *outcome; /* x-lintel-outcome of /debug/explain: "served", "refused"; or NULL */
     struct buf body;
     struct metrics_scrape *scrape; /* what comes behind body; NULL: nothing */
+    struct certs_page *page;       /* makes body, before anything is sent; NULL: body is made */
 };
 
-/* Forgets the scrape, if there is one. */
-void admin_response_drop_scrape(struct admin_response *r);
+/* Forgets scrape and page, if there is one. */
+void admin_response_drop_rest(struct admin_response *r);
+/* Instead of what it has: 500, for want of memory. */
+void admin_response_fail(struct admin_response *r);
 
 /* What the handler answers to one request; the pure half of it. peer NULL counts as a stranger.
- * The caller inits response->body and frees it and the scrape. */
+ * The caller inits response->body and frees it, scrape and page. */
 void admin_respond(const struct admin_views *views, const struct http_request *r,
                    struct admin_response *response);
 

@@ -86,13 +86,15 @@ static struct metrics_input metrics_of(const struct call *c)
     return in;
 }
 
-void admin_response_drop_scrape(struct admin_response *r)
+void admin_response_drop_rest(struct admin_response *r)
 {
     if (r->scrape != NULL) {
         metrics_scrape_fini(r->scrape);
         mem_free(r->scrape);
         r->scrape = NULL;
     }
+    certs_page_free(r->page);
+    r->page = NULL;
 }
 
 static void view_metrics(const struct call *c)
@@ -102,7 +104,7 @@ static void view_metrics(const struct call *c)
     r->scrape = mem_calloc(1, sizeof(*r->scrape));
     if (r->scrape == NULL ||
         metrics_scrape_init(r->scrape, c->views->stats, &in.identity) != E_OK) {
-        admin_response_drop_scrape(r);
+        admin_response_drop_rest(r);
         answer_error(r, 500, "internal", "out of memory");
         return;
     }
@@ -253,8 +255,8 @@ static void show_diagnostics(const struct call *c, struct debug_params *p)
 static void view_certs(const struct call *c)
 {
     struct admin_response *r = c->response;
-    enum err e = c->views->certs(c->views->arg, &r->body);
-    r->body.bad = r->body.bad || e != E_OK;
+    struct certs_world world = c->views->certs(c->views->arg);
+    r->body.bad = r->body.bad || certs_page_new(&world, &r->page) != E_OK;
     r->status = 200;
     r->type = TYPE_JSON;
 }
@@ -355,14 +357,19 @@ static void route(const struct admin_views *views, const struct http_request *r,
     }
 }
 
+void admin_response_fail(struct admin_response *r)
+{
+    buf_reset(&r->body);
+    admin_response_drop_rest(r);
+    r->outcome = NULL;
+    answer_error(r, 500, "internal", "the view does not fit into memory");
+}
+
 void admin_respond(const struct admin_views *views, const struct http_request *r,
                    struct admin_response *response)
 {
     route(views, r, response);
     if (response->body.bad) {
-        buf_reset(&response->body);
-        admin_response_drop_scrape(response);
-        response->outcome = NULL;
-        answer_error(response, 500, "internal", "the view does not fit into memory");
+        admin_response_fail(response);
     }
 }

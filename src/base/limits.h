@@ -171,6 +171,7 @@ enum limit {
     ADMIN_MEMORY_MAX = 64 << 20,
 };
 
+#define CERTS_TURN               (4 * USEC_PER_MS) /* of /debug/certs, made in one tick of the controller */
 #define TIMEOUT_PROXY_HEADER     (5 * USEC_PER_SEC)
 #define TIMEOUT_TUNNEL_IDLE      (600 * USEC_PER_SEC) /* between two bytes, either way */
 #define TIMEOUT_CLIENT_HEAD      (60 * USEC_PER_SEC)

@@ -1,4 +1,4 @@
-/* lintel certs: the certificates of hosts: whose they are, until when, and what is wrong with them.
+/* lintel certs: the certificates in use: whose they are, until when, and what is wrong with them.
  * What is to be told comes as JSON (admin/certs.h), from a running Lintel or out of objects that
  * are read here; the table is drawn from it. Secrets of a cluster are fetched by name, those in use
  * and no others. */
@@ -25,8 +25,8 @@ enum { DAY_S = 24 * 3600, SOON_DAYS = 14, DATE_BYTES = 40, DATE_N = 10, NAMES_BY
 struct table {
     const struct cli_args *args;
     int64_t now_s;
-    struct grid hosts, authorities;
-    bool has_color;
+    struct grid hosts, others;
+    bool has_ocsp, has_color;
     size_t host_n, soon_n, all_n; /* all_n: with a certificate */
     size_t bad_n, ending_n;
 };
@@ -128,6 +128,30 @@ static void add_names(struct grid *g, const struct tree_node *row)
     buf_fini(&text);
 }
 
+static void add_staple(struct grid *g, const struct tree_node *row)
+{
+    char date[DATE_BYTES];
+    struct wr w = wr_make(date, sizeof(date));
+    const struct tree_node *ocsp = tree_get(row, STR("ocsp")), *end;
+    struct str status = ocsp == NULL ? STR_EMPTY : text_of(ocsp, "status");
+    int64_t until;
+    if (status.n == 0 || str_eq(status, STR("noResponder"))) {
+        grid_add(g, GRID_PLAIN, STR_EMPTY);
+        return;
+    }
+    enum grid_color color = str_eq(status, STR("good"))      ? GRID_GOOD
+                            : str_eq(status, STR("revoked")) ? GRID_BAD
+                                                             : GRID_WARNING;
+    end = tree_get(ocsp, STR("nextUpdate"));
+    if (end == NULL || !tree_to_int(end, &until)) {
+        struct str why = text_of(ocsp, "problem");
+        grid_addf(g, color, "%.*s%s%.*s", STR_ARG(status), why.n > 0 ? ": " : "", STR_ARG(why));
+        return;
+    }
+    date_emit_rfc3339(&w, until);
+    grid_addf(g, color, "%.*s until %.*s", STR_ARG(status), DATE_N, date);
+}
+
 static void add_host_row(struct table *t, const struct tree_node *row)
 {
     struct grid *g = &t->hosts;
@@ -141,19 +165,56 @@ static void add_host_row(struct table *t, const struct tree_node *row)
     grid_add(g, GRID_PLAIN, text_of(row, "issuer"));
     grid_add(g, GRID_PLAIN, text_of(row, "keyType"));
     add_end(t, g, row);
+    if (t->has_ocsp) {
+        add_staple(g, row);
+    }
     add_verdict(g, row);
 }
 
-static void add_authority_row(struct table *t, const struct tree_node *row)
+/* What is not of one host: in words, NULL for what is. */
+static const char *use_of(const struct tree_node *row)
+{
+    struct str role = text_of(row, "role");
+    return str_eq(role, STR("clientAuthority"))       ? "client authorities"
+           : str_eq(role, STR("upstreamCertificate")) ? "shown to endpoints"
+           : str_eq(role, STR("upstreamAuthority"))   ? "authorities of endpoints"
+                                                      : NULL;
+}
+
+static void add_other_row(struct table *t, const struct tree_node *row)
 {
     const struct tree_node *n = tree_get(row, STR("certificates"));
-    struct grid *g = &t->authorities;
+    struct grid *g = &t->others;
     add_owner(g, row);
+    grid_add(g, GRID_PLAIN, str_from_cstr(use_of(row)));
     grid_add(g, GRID_PLAIN, text_of(row, "secret"));
     grid_add(g, GRID_PLAIN, n == NULL ? STR_EMPTY : tree_text(n));
     grid_add(g, GRID_PLAIN, text_of(row, "subject"));
     add_end(t, g, row);
     add_verdict(g, row);
+}
+
+static bool has_staples(const struct tree_node *root)
+{
+    for (uint32_t i = 0; i < root->n; i++) {
+        if (tree_get(tree_item(root, i), STR("ocsp")) != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void begin_hosts(struct table *t, const struct tree_node *root)
+{
+    static const char *const plain[] = {"HOST",   "INGRESS", "SECRET", "NAMES", "SUBJECT",
+                                        "ISSUER", "KEY",     "ENDS",   "DAYS",  "VERDICT"};
+    static const char *const with_ocsp[] = {"HOST",    "INGRESS", "SECRET", "NAMES",
+                                            "SUBJECT", "ISSUER",  "KEY",    "ENDS",
+                                            "DAYS",    "OCSP",    "VERDICT"};
+    t->has_ocsp = has_staples(root);
+    grid_init(&t->hosts, t->has_ocsp ? with_ocsp : plain,
+              t->has_ocsp ? sizeof(with_ocsp) / sizeof(with_ocsp[0])
+                          : sizeof(plain) / sizeof(plain[0]));
 }
 
 /* A tree_sink's on_document. */
@@ -163,11 +224,12 @@ static enum err on_rows(void *arg, const struct tree_node *root)
     if (root->kind != TREE_SEQUENCE) {
         return E_PROTO;
     }
+    begin_hosts(t, root);
     for (uint32_t i = 0; i < root->n; i++) {
         const struct tree_node *row = tree_item(root, i);
         count(t, row);
-        if (str_eq(text_of(row, "role"), STR("clientAuthority"))) {
-            add_authority_row(t, row);
+        if (use_of(row) != NULL) {
+            add_other_row(t, row);
         } else {
             add_host_row(t, row);
         }
@@ -186,9 +248,9 @@ static void emit_text(const struct table *t, struct buf *out)
     if (t->host_n == 0) {
         buf_add_str(out, STR("no Ingress of ours has spec.tls\n"));
     }
-    if (t->authorities.n > t->authorities.column_n) {
+    if (t->others.n > t->others.column_n) {
         buf_add_char(out, '\n');
-        grid_emit(out, &t->authorities, 0, t->has_color);
+        grid_emit(out, &t->others, 0, t->has_color);
     }
     if (t->soon_n > 0) {
         buf_addf(out, "%zu of %zu end within %d days\n", t->soon_n, t->all_n, SOON_DAYS);
@@ -198,18 +260,14 @@ static void emit_text(const struct table *t, struct buf *out)
 /* json: what certs_emit() makes. */
 static int show(const struct cli_args *a, struct str json)
 {
-    static const char *const host_heads[] = {"HOST",   "INGRESS", "SECRET", "NAMES", "SUBJECT",
-                                             "ISSUER", "KEY",     "ENDS",   "DAYS",  "VERDICT"};
-    static const char *const authority_heads[] = {
-        "INGRESS", "CLIENT AUTHORITIES", "N", "SUBJECT", "ENDS", "DAYS", "VERDICT"};
+    static const char *const heads[] = {"INGRESS", "USE",  "SECRET", "N",
+                                        "SUBJECT", "ENDS", "DAYS",   "VERDICT"};
     struct table t = {.args = a,
                       .now_s = (int64_t)(clock_wall() / USEC_PER_SEC),
                       .has_color = out_has_color(STDOUT_FILENO)};
     const struct tree_sink sink = {.arg = &t, .on_document = on_rows, .on_diag = ignore_diag};
     struct buf out;
-    grid_init(&t.hosts, host_heads, sizeof(host_heads) / sizeof(host_heads[0]));
-    grid_init(&t.authorities, authority_heads,
-              sizeof(authority_heads) / sizeof(authority_heads[0]));
+    grid_init(&t.others, heads, sizeof(heads) / sizeof(heads[0]));
     buf_init(&out, CLI_OUT_BYTES_MAX);
     enum err e = json_parse(json, &sink);
     if (cli_number(a, CLI_OPT_output) == 1) {
@@ -221,7 +279,7 @@ static int show(const struct cli_args *a, struct str json)
     int status = out_result(&out);
     buf_fini(&out);
     grid_fini(&t.hosts);
-    grid_fini(&t.authorities);
+    grid_fini(&t.others);
     return t.bad_n > 0 || t.ending_n > 0 ? EXIT_BAD : status;
 }
 
@@ -296,6 +354,16 @@ static bool is_ours(const void *arg, const struct ingress *ingress, const char *
     return compile_is_ours(arg, ingress, ret_why);
 }
 
+static bool upstream_of(const void *compile, const struct ingress *in, struct certs_upstream *ret)
+{
+    struct compile_upstream_secret s;
+    if (!compile_get_upstream_secret(compile, in, &s)) {
+        return false;
+    }
+    *ret = (struct certs_upstream){s.namespace_name, s.name, s.is_verified, s.is_tls};
+    return true;
+}
+
 static enum err gather(struct offline *o, struct buf *out)
 {
     struct wanted_list l = {0};
@@ -311,6 +379,7 @@ static enum err gather(struct offline *o, struct buf *out)
         .now_s = (int64_t)(clock_wall() / USEC_PER_SEC),
         .trouble = trouble_of,
         .trouble_arg = &l,
+        .upstream = upstream_of,
     };
     e = e == E_OK ? certs_emit(out, &world) : e;
     mem_free(l.items);

@@ -123,14 +123,17 @@ const struct cli_command cli_commands[CLI_COMMANDS_N] = {
     [CLI_certs] = {
         .name = "certs",
         .arguments = "",
-        .summary = "List the certificates of hosts, until when they last, what is wrong.",
+        .summary = "List the certificates in use, until when they last, what is wrong.",
         .description =
             "For each host that gets a certificate, listed in spec.tls of an Ingress or found by its "
             "rules: the Secret, the names of the certificate in it, subject, issuer, kind of key "
             "and when it ends, and what keeps it from being served: a missing Secret, a key of "
             "another certificate, a name that is not covered. A host with keys of two kinds has two "
-            "rows. Then the default certificate, and for each Ingress that asks clients for "
-            "certificates its authorities: of several the one that ends next.\n\n"
+            "rows. Then the default certificate. A second table has the authorities of Ingresses that "
+            "ask clients for certificates, and for TLS to endpoints the certificate that they are "
+            "shown and the authorities that they are verified by: of several the one that ends "
+            "next. A running Lintel with --enable-ocsp adds what the authority says of each "
+            "certificate.\n\n"
             "Secrets of a cluster are fetched by name, just those that Ingresses of ours refer to. "
             "Nothing of a private key is shown.",
         .exits = "0 when every host has its certificate.\n"

@@ -135,6 +135,15 @@ void compile_each_endpoint(const struct compile *c, struct str namespace_name, s
  * (snap_service.variant), or in this way too. */
 bool compile_has_variant(const struct ingress *ingress, struct str variant);
 
+/* What an Ingress of ours has for TLS to its endpoints. False: it names no Secret for that. */
+struct compile_upstream_secret {
+    struct str namespace_name, name; /* name is empty: what is written cannot be */
+    bool is_verified;                /* endpoints are, by its ca.crt */
+    bool is_tls; /* they are spoken to so, at least where the Service's port says it */
+};
+bool compile_get_upstream_secret(const struct compile *c, const struct ingress *ingress,
+                                 struct compile_upstream_secret *ret);
+
 /* IngressClasses may not be read, so that none is in the store: an ingressClassName is ours when it
  * is --ingress-class. Takes effect with the next run. */
 void compile_hide_classes(struct compile *c, bool are_hidden);

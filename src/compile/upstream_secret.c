@@ -105,3 +105,18 @@ void upstream_secret_mark(struct compile *c, const struct ingress_node *n)
         node_mark(&c->dirty_ports, &n->uses[i].port->node);
     }
 }
+
+bool compile_get_upstream_secret(const struct compile *c, const struct ingress *ingress,
+                                 struct compile_upstream_secret *ret)
+{
+    struct upstream_tls t;
+    if (annotation_get(ingress, UPSTREAM_TLS_SECRET_ANNOTATION).n == 0) {
+        return false;
+    }
+    upstream_tls_get(ingress, &t);
+    *ret = (struct compile_upstream_secret){.namespace_name = t.namespace_name,
+                                            .name = t.name,
+                                            .is_verified = t.is_verified,
+                                            .is_tls = speech_may_be_tls(c, ingress)};
+    return true;
+}

@@ -17,7 +17,7 @@ static bool watched_is(const void *value, const void *key)
     return str_eq(w->key, *(const struct str *)key);
 }
 
-static struct watched *watched_find(const struct ocsp *o, struct str key)
+struct watched *watched_find(const struct ocsp *o, struct str key)
 {
     return map_get(&o->certificates, hash_str(key), watched_is, &key);
 }

@@ -17,6 +17,7 @@
  * certificates of one namespace; the others wait in line. */
 #pragma once
 
+#include "admin/certs.h"
 #include "base/limits.h"
 #include "document/diag.h"
 #include "event/loop.h"
@@ -55,5 +56,8 @@ enum err ocsp_settle(struct ocsp *o);
 
 /* What is wrong now, of Secrets. o may be NULL. */
 void ocsp_each_diag(struct ocsp *o, diag_fn *fn, void *arg);
+/* What is known of the response for a Secret's certificate. False: nobody asks about that one. */
+bool ocsp_get(const struct ocsp *o, struct str namespace_name, struct str name,
+              struct certs_staple *ret);
 /* Adds metrics in the Prometheus text format. */
 void ocsp_emit_metrics(const struct ocsp *o, struct buf *out);

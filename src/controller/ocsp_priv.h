@@ -58,6 +58,11 @@ static inline int64_t ocsp_now_s(void)
     return (int64_t)(clock_wall() / USEC_PER_SEC);
 }
 
+/* ---- ocsp.c ---- */
+
+/* key: "<namespace>/<secret>"; NULL: there is none. */
+struct watched *watched_find(const struct ocsp *o, struct str key);
+
 /* ---- ocsp_ask.c ---- */
 
 /* The certificate of a shard and its issuer. As tls_ocsp_new(). */

@@ -2,6 +2,8 @@
 #include "admin/metrics.h"
 #include "controller/ocsp_priv.h"
 
+enum { KEY_BYTES_MAX = 1024 };
+
 /* ---- diagnostics ---- */
 
 static struct diag diag_of(const struct watched *w, const struct object *secret)
@@ -101,6 +103,39 @@ void ocsp_each_diag(struct ocsp *o, diag_fn *fn, void *arg)
             watched_emit(slot->value, fn, arg);
         }
     }
+}
+
+/* ---- certificates ---- */
+
+/* One that waits to be looked at may have a responder. */
+static bool may_have_responder(const struct watched *w)
+{
+    return w->is_followed || w->is_due || list_is_linked(&w->link) || w->trouble != TROUBLE_NONE;
+}
+
+bool ocsp_get(const struct ocsp *o, struct str namespace_name, struct str name,
+              struct certs_staple *ret)
+{
+    char text[KEY_BYTES_MAX];
+    struct wr key = wr_make(text, sizeof(text));
+    wr_str(&key, namespace_name);
+    wr_char(&key, '/');
+    wr_str(&key, name);
+    const struct watched *w =
+        key.bad || !o->is_on ? NULL : watched_find(o, str_make(text, wr_n(&key)));
+    if (w == NULL) {
+        return false;
+    }
+    *ret = (struct certs_staple){
+        .has_responder = may_have_responder(w),
+        .is_revoked = w->is_revoked,
+        .from = w->from,
+        .until = w->until,
+        .trouble = w->trouble == TROUBLE_NONE   ? NULL
+                   : w->trouble == TROUBLE_OVER ? "too many certificates have a responder"
+                                                : w->why,
+    };
+    return true;
 }
 
 /* ---- metrics ---- */

@@ -3,7 +3,6 @@
 
 #include <stdlib.h>
 
-#include "admin/certs.h"
 #include "snapshot/dump.h"
 
 static void count_diag(void *arg, const struct diag *d)
@@ -132,15 +131,34 @@ static void view_dump(void *arg, bool is_json, struct buf *out)
     out->bad = out->bad || e != E_OK;
 }
 
-static enum err view_certs(void *arg, struct buf *out)
+static bool staple_of(const void *ocsp, struct str namespace_name, struct str name,
+                      struct certs_staple *ret)
+{
+    return ocsp_get(ocsp, namespace_name, name, ret);
+}
+
+static bool upstream_of(const void *compile, const struct ingress *in, struct certs_upstream *ret)
+{
+    struct compile_upstream_secret s;
+    if (!compile_get_upstream_secret(compile, in, &s)) {
+        return false;
+    }
+    *ret = (struct certs_upstream){s.namespace_name, s.name, s.is_verified, s.is_tls};
+    return true;
+}
+
+static struct certs_world view_certs(void *arg)
 {
     const struct pipeline *p = arg;
-    const struct certs_world world = {
+    return (struct certs_world){
         .world = view_world(arg),
         .default_namespace = p->options->compile.default_certificate_namespace,
         .default_certificate = p->options->compile.default_certificate,
-        .now_s = (int64_t)(clock_wall() / USEC_PER_SEC)};
-    return certs_emit(out, &world);
+        .now_s = (int64_t)(clock_wall() / USEC_PER_SEC),
+        .staple = p->ocsp == NULL ? NULL : staple_of,
+        .staple_arg = p->ocsp,
+        .upstream = upstream_of,
+    };
 }
 
 static void view_further(void *arg, struct buf *out)

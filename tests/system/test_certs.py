@@ -6,6 +6,7 @@ import pytest
 
 from lib import pki
 from lib.lintel import command
+from lib.ocsp import Responder, response, revoked
 from lib.manifests import app, ingress, ingress_class, rule, secret, tls, tls_secret
 from lib.wait import eventually
 
@@ -131,7 +132,93 @@ def test_authorities_of_clients(stage, is_running):
     assert rows["empty"]["problem"] == "has no certificate of an authority"
     assert rows["gone"]["problem"] == "there is no such Secret"
     assert not rows["empty"]["isServed"] and not rows["gone"]["isServed"]
-    assert "CLIENT AUTHORITIES" in asker.ask(is_running=is_running, check=1)
+    assert "client authorities" in asker.ask(is_running=is_running, check=1)
+
+
+def secured(ingress_name, protocol="HTTPS", **more):
+    """An Ingress without TLS of its own whose backends are spoken to over TLS."""
+    annotations = {f"{NGINX}proxy-ssl-{key}": value for key, value in more.items()}
+    return site(ingress_name, hosts=[f"{ingress_name}.test"],
+                annotations={f"{NGINX}backend-protocol": protocol, **annotations})
+
+
+@pytest.mark.parametrize("is_running", [False, True], ids=["manifests", "server"])
+def test_what_is_for_endpoints(stage, is_running):
+    root = pki.Authority("Root", ends=300)
+    ours = root.issue("lintel", ends=20)
+    asker = Asker(stage, tls_secret("both", ours, ca=root.certificate), tls_secret("ours", ours),
+                  secret("ended", {"ca.crt": pki.Authority("Over", begins=-9, ends=-1).certificate}),
+                  secured("strict", secret="default/both", verify="on", name="a.test"),
+                  secured("lax", secret="default/both"), secured("shown", secret="default/ours"),
+                  secured("plain", "HTTP", secret="default/ours"),
+                  secured("lacks", secret="default/ours", verify="on", name="a.test"),
+                  secured("old", secret="default/ended", verify="on", name="a.test"),
+                  secured("gone", secret="default/nobody"),
+                  secured("foreign", secret="other/ours"))
+    rows = {(row["ingress"], row["role"].removeprefix("upstream")): row
+            for row in asker.rows(is_running, 1) if row["role"].startswith("upstream")}
+    assert set(rows) == {
+        ("strict", "Certificate"), ("strict", "Authority"), ("lax", "Certificate"),
+        ("lax", "Authority"), ("shown", "Certificate"), ("plain", "Certificate"),
+        ("lacks", "Certificate"), ("lacks", "Authority"), ("old", "Authority"),
+        ("gone", "Certificate"), ("foreign", "Certificate")}
+    used = {key for key, row in rows.items() if row["isServed"]}
+    assert used == {("strict", "Certificate"), ("strict", "Authority"), ("lax", "Certificate"),
+                    ("shown", "Certificate"), ("lacks", "Certificate"), ("old", "Authority")}
+    shown, expected = rows["strict", "Certificate"], rows["strict", "Authority"]
+    assert (shown["subject"], shown["secret"]) == ("CN=lintel", "both")
+    assert shown["daysLeft"] in (19, 20) and shown["problem"] is None and shown["note"] is None
+    assert expected["subject"] == "CN=Root" and expected["certificates"] == 1
+    assert "proxy-ssl-verify is not on" in rows["lax", "Authority"]["note"]
+    assert "without TLS" in rows["plain", "Certificate"]["note"]
+    assert {key: row["problem"] for key, row in rows.items() if row["problem"]} == {
+        ("lacks", "Authority"): "has no certificate of an authority",
+        ("old", "Authority"): "has expired", ("gone", "Certificate"): "there is no such Secret",
+        ("foreign", "Certificate"): "is no Secret of the Ingress' namespace"}
+    text = asker.ask(is_running=is_running, check=1)
+    assert "shown to endpoints" in text and "authorities of endpoints" in text
+    asker.ask("--expiring-within", f"{20 * 24}h", is_running=is_running, check=1)
+
+
+def test_what_authorities_say(stage):
+    """Good, revoked, not yet; and no word of it where nobody asks."""
+    root = pki.Authority("Root").authority("Middle")
+
+    def script(handler, serial):
+        if serial == sites["hung"].x509.serial_number:
+            handler.answer(b"", status=500)
+            return
+        make = revoked if serial == sites["bad"].x509.serial_number else response
+        handler.answer(make(root, next(site for site in sites.values()
+                                       if site.x509.serial_number == serial)))
+
+    responder = Responder(script)
+    stage.others.append(responder)
+    sites = {name: root.issue(f"{name}.test", responder=responder.url)
+             for name in ("good", "bad", "hung")}
+    sites["none"] = root.issue("none.test")
+    asker = Asker(stage, *(tls_secret(name, made) for name, made in sites.items()),
+                  *(site(name, tls(name, f"{name}.test")) for name in sites),
+                  arguments=["--enable-ocsp", "--ocsp-responder-cidr", "127.0.0.0/8"])
+
+    def told():
+        return {row["secret"]: row for row in asker.rows(role="host", check=None)}
+
+    def statuses():
+        return {name: row["ocsp"]["status"] for name, row in told().items()}
+
+    eventually(lambda: statuses() == {"good": "good", "bad": "revoked", "hung": "none",
+                                      "none": "noResponder"}, what="what there is to be known")
+    rows = told()
+    good = rows["good"]["ocsp"]
+    assert good["nextUpdate"] - good["thisUpdate"] == 3660 and good["problem"] is None
+    assert rows["good"]["problem"] is None and "thisUpdate" not in rows["hung"]["ocsp"]
+    assert rows["bad"]["problem"] == "is revoked, says its authority"
+    text = asker.ask(check=1)
+    assert " OCSP " in text and "good until 20" in text and "revoked until 20" in text
+    asker.arguments = () # what comes of manifests alone
+    assert all("ocsp" not in row for row in asker.rows(is_running=False))
+    assert " OCSP " not in asker.ask(is_running=False)
 
 
 @pytest.mark.parametrize("is_running", [False, True], ids=["manifests", "server"])

@@ -1,8 +1,11 @@
 """Ten thousand certificates: loaded when somebody asks for them, a few kilobytes each, and none of it
 felt by those that ask for another one."""
 import base64
+import json
 import socket
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
@@ -157,6 +160,32 @@ def test_what_one_costs(figures):
     _, found = figures
     if not IS_SANITIZED: # a sanitizer's memory is not ours
         assert found["unloaded"] <= UNLOADED_MAX and found["loaded"] <= LOADED_MAX, found
+
+
+def answered(lintel, until):
+    """How long each of many short requests to the health port takes."""
+    waits = []
+    while not until.is_set():
+        began = time.monotonic()
+        assert lintel.health("/healthz").status == 200
+        waits.append(time.monotonic() - began)
+    return waits
+
+
+def test_the_page_of_them_holds_nobody_up(figures):
+    """It takes seconds, but in many turns: relative to the whole, so that a slow machine is none."""
+    lintel, _ = figures
+    end = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        others = pool.submit(answered, lintel, end)
+        began = time.monotonic()
+        page = lintel.health("/debug/certs")
+        took = time.monotonic() - began
+        end.set()
+        waits = others.result()
+    rows = [row for row in json.loads(page.body) if row["role"] == "host"]
+    assert len(rows) == N + 1 and all(row["isServed"] for row in rows)
+    assert max(waits) < took / 5 and len(waits) > 20, (max(waits), len(waits), took)
 
 
 def test_one_of_them_changes(figures):

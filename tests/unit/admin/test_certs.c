@@ -176,6 +176,145 @@ static void rows_of_all_kinds(void **state)
     assert_null(memchr(rest.p, '{', rest.n)); /* the default is that of the entry without hosts */
 }
 
+/* ---- in turns ---- */
+
+/* One step each; *ret_steps: how many. */
+static void page_make(struct scene *s, struct certs_page *p, size_t *ret_steps)
+{
+    bool is_more = true;
+    for (*ret_steps = 0; is_more; ++*ret_steps) {
+        assert_true(*ret_steps < 1000);
+        assert_int_equal(certs_page_step(p, &s->world, 0, &s->out, &is_more), E_OK);
+    }
+}
+
+static void turns_make_the_same_page(void **state)
+{
+    struct scene *s = *state;
+    struct certs_page *p;
+    struct buf whole;
+    size_t steps, rows = 0;
+    buf_init(&whole, 1 << 20);
+    assert_int_equal(certs_emit(&whole, &s->world), E_OK);
+    assert_int_equal(certs_page_new(&s->world, &p), E_OK);
+    page_make(s, p, &steps);
+    certs_page_free(p);
+    assert_true(str_eq(buf_str(&whole), buf_str(&s->out)));
+    for (size_t i = 0; i < whole.n; i++) {
+        rows += whole.p[i] == '{';
+    }
+    assert_true(rows == 5 && steps > rows); /* one at most in each */
+    buf_fini(&whole);
+}
+
+/* Whatever goes away between two turns is left out from there on. */
+static void an_ingress_goes_away_in_between(void **state)
+{
+    struct scene *s = *state;
+    struct certs_page *p;
+    size_t steps;
+    bool is_more;
+    assert_int_equal(certs_page_new(&s->world, &p), E_OK);
+    assert_int_equal(certs_page_step(p, &s->world, 0, &s->out, &is_more), E_OK);
+    assert_true(is_more);
+    assert_true(store_del(s->store, OBJECT_INGRESS, STR("default"), STR("shop")));
+    page_make(s, p, &steps);
+    certs_page_free(p);
+    struct str rest = buf_str(&s->out);
+    ROW("\"host\": \"a.test\"");
+    assert_null(memchr(rest.p, '{', rest.n));
+    assert_true(str_has_suffix(rest, STR("\n]\n")));
+}
+
+/* ---- what others know ---- */
+
+static bool revoked(const void *arg, struct str namespace_name, struct str name,
+                    struct certs_staple *ret)
+{
+    (void)arg;
+    *ret = (struct certs_staple){.has_responder = true,
+                                 .is_revoked = true,
+                                 .from = NOW - DAY,
+                                 .until = NOW + DAY,
+                                 .trouble = "it gives no response"};
+    return str_eq(namespace_name, STR("default")) && str_eq(name, STR("cert"));
+}
+
+static void what_the_authority_says(void **state)
+{
+    struct scene *s = *state;
+    s->world.staple = revoked;
+    assert_int_equal(certs_emit(&s->out, &s->world), E_OK);
+    struct str rest = buf_str(&s->out);
+    ROW("a.test", "\"status\": \"revoked\"", "\"thisUpdate\": 1799913600",
+        "\"nextUpdate\": 1800086400", "\"problem\": \"it gives no response\"");
+    ROW("\"problem\": \"is revoked, says its authority\"");
+    ROW("b.test", "there is no such Secret"); /* and nothing of OCSP */
+}
+
+static struct certs_upstream upstream; /* NOLINT: what the next one says */
+
+static bool upstream_of(const void *compile, const struct ingress *in, struct certs_upstream *ret)
+{
+    (void)compile, (void)in;
+    *ret = upstream;
+    return true;
+}
+
+/* The rows of the roles for endpoints, behind those of hosts and authorities of clients. */
+static struct str upstream_rows(struct scene *s)
+{
+    struct str rest, ignored;
+    s->world.upstream = upstream_of;
+    buf_reset(&s->out);
+    assert_int_equal(certs_emit(&s->out, &s->world), E_OK);
+    rest = buf_str(&s->out);
+    for (int i = 0; i < 5; i++) {
+        assert_true(str_cut(rest, '}', &ignored, &rest));
+    }
+    return rest;
+}
+
+static void what_is_for_endpoints(void **state)
+{
+    upstream = (struct certs_upstream){
+        .namespace_name = STR("default"), .name = STR("cert"), .is_verified = true, .is_tls = true};
+    struct str rest = upstream_rows(*state);
+    ROW("\"role\": \"upstreamCertificate\"", "\"ingress\": \"shop\"", "\"isServed\": true",
+        "\"problem\": null", "\"note\": null");
+    ROW("\"role\": \"upstreamAuthority\"", "\"certificates\": 1", "\"isServed\": true",
+        "\"problem\": null", "\"note\": null");
+    assert_null(memchr(rest.p, '{', rest.n));
+}
+
+static void what_endpoints_are_not_verified_by(void **state)
+{
+    upstream = (struct certs_upstream){
+        .namespace_name = STR("default"), .name = STR("cert"), .is_tls = true};
+    struct str rest = upstream_rows(*state);
+    ROW("\"role\": \"upstreamCertificate\"", "\"isServed\": true");
+    ROW("\"role\": \"upstreamAuthority\"", "\"isServed\": false", "proxy-ssl-verify is not on");
+    upstream.is_tls = false;
+    rest = upstream_rows(*state);
+    ROW("\"role\": \"upstreamCertificate\"", "\"isServed\": false", "without TLS");
+}
+
+static void a_secret_for_endpoints_that_is_missing(void **state)
+{
+    upstream = (struct certs_upstream){
+        .namespace_name = STR("default"), .name = STR("nobody"), .is_tls = true};
+    struct str rest = upstream_rows(*state);
+    ROW("\"role\": \"upstreamCertificate\"", "\"isServed\": false", "there is no such Secret");
+    assert_null(memchr(rest.p, '{', rest.n));
+    upstream.is_verified = true;
+    rest = upstream_rows(*state);
+    ROW("\"role\": \"upstreamAuthority\"", "\"isServed\": false", "there is no such Secret");
+    assert_null(memchr(rest.p, '{', rest.n));
+    upstream.name = STR("");
+    rest = upstream_rows(*state);
+    ROW("\"role\": \"upstreamCertificate\"", "is no Secret of the Ingress' namespace");
+}
+
 static const char *forbidden(const void *arg, struct str namespace_name, struct str name)
 {
     (void)arg;
@@ -240,6 +379,12 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(rows_of_all_kinds),
+        TEST(turns_make_the_same_page),
+        TEST(an_ingress_goes_away_in_between),
+        TEST(what_the_authority_says),
+        TEST(what_is_for_endpoints),
+        TEST(what_endpoints_are_not_verified_by),
+        TEST(a_secret_for_endpoints_that_is_missing),
         TEST(what_kept_a_secret_from_being_read),
         TEST(it_is_judged_by_the_time),
         TEST(the_default_of_an_option),

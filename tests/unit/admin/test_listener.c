@@ -22,6 +22,8 @@ struct scene {
     struct loop *loop;
     struct stats_area *stats;
     struct snapshot snapshot;
+    struct store *store;
+    size_t turns; /* of pages of certificates */
     struct admin_views views;
     struct admin_listener listener;
     int fd;
@@ -38,6 +40,22 @@ static struct explain_world empty_world(void *arg)
 {
     struct scene *s = arg;
     return (struct explain_world){.snapshot = &s->snapshot};
+}
+
+static bool is_not_ours(const void *arg, const struct ingress *ingress, const char **ret_why)
+{
+    (void)arg, (void)ingress;
+    *ret_why = "of somebody else";
+    return false;
+}
+
+static struct certs_world certs_world(void *arg)
+{
+    struct scene *s = arg;
+    s->turns++;
+    return (struct certs_world){
+        .world = {.snapshot = &s->snapshot, .store = s->store, .is_ours = is_not_ours}
+    };
 }
 
 static void large_dump(void *arg, bool is_json, struct buf *out)
@@ -67,12 +85,14 @@ static int open_scene(void **state)
     assert_int_equal(stats_create(1, &s.stats, &fd), E_OK);
     close(fd);
     snapshot_init(&s.snapshot);
+    assert_int_equal(store_new(&s.store), E_OK);
     assert_int_equal(listen_open(&o, &s.fd, &s.port), E_OK);
     s.views = (struct admin_views){.arg = &s,
                                    .stats = s.stats,
                                    .metrics = no_metrics,
                                    .world = empty_world,
                                    .dump = large_dump,
+                                   .certs = certs_world,
                                    .each_diag = no_diag};
     assert_int_equal(admin_listener_open(&s.listener, s.loop, s.fd, &s.views), E_OK);
     *state = &s;
@@ -85,6 +105,7 @@ static int close_scene(void **state)
     admin_listener_close(&s->listener);
     loop_free(s->loop);
     close(s->fd);
+    store_free(s->store);
     snapshot_fini(&s->snapshot);
     stats_close(s->stats);
     return 0;
@@ -294,6 +315,70 @@ static void scrapes_have_a_maximum(void **state)
     }
 }
 
+/* ---- certificates: made in turns, then sent ---- */
+
+static const char certs_request[] =
+    "GET /debug/certs HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+
+static void add_ingress(struct scene *s, unsigned number)
+{
+    char text[32];
+    struct arena arena;
+    struct wr w = wr_make(text, sizeof(text));
+    wr_u64(&w, number);
+    arena_init(&arena, 4096);
+    struct ingress *in = arena_calloc(&arena, 1, sizeof(*in));
+    assert_non_null(in);
+    in->object.kind = OBJECT_INGRESS;
+    in->object.namespace_name = STR("default");
+    assert_true(arena_str(&arena, str_make(text, wr_n(&w)), &in->object.name));
+    in->object.arena = arena;
+    assert_int_equal(store_put(s->store, &in->object), E_OK);
+}
+
+/* So many that no page of them is made in one turn, on whatever machine. */
+static void fill_ingresses(struct scene *s)
+{
+    enum { INGRESSES = 100000 };
+    for (unsigned i = 0; i < INGRESSES; i++) {
+        add_ingress(s, i);
+    }
+}
+
+/* However many ask, each tick has one turn; and one that goes away is forgotten. */
+static void pages_of_certificates_take_turns(void **state)
+{
+    enum { CLIENTS = 4 };
+    struct scene *s = *state;
+    struct buf b;
+    int fds[CLIENTS];
+    s->views.loop = s->loop;
+    fill_ingresses(s);
+    for (int i = 0; i < CLIENTS; i++) {
+        fds[i] = dial(s);
+        say(fds[i], certs_request);
+    }
+    for (int i = 0; i < STEPS_MAX && list_is_empty(&s->listener.handler.making); i++) {
+        step(s);
+    }
+    assert_false(list_is_empty(&s->listener.handler.making));
+    close(fds[0]);
+    for (int i = 0; i < 3; i++) {
+        size_t before = s->turns, asked = s->listener.server.conn_n;
+        step(s);
+        assert_true(s->turns <= before + 1 + (s->listener.server.conn_n - asked));
+    }
+    for (int i = 1; i < CLIENTS; i++) {
+        read_all(s, fds[i], &b);
+        assert_true(str_has_prefix(buf_str(&b), STR("HTTP/1.1 200 ")));
+        assert_true(str_has_suffix(buf_str(&b), STR("\n]\n")));
+        buf_fini(&b);
+        close(fds[i]);
+    }
+    assert_true(list_is_empty(&s->listener.handler.making));
+    assert_true(s->turns > CLIENTS);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -306,6 +391,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(connections_have_a_maximum, open_scene, close_scene),
         cmocka_unit_test_setup_teardown(a_scrape_is_made_piece_by_piece, open_scene, close_scene),
         cmocka_unit_test_setup_teardown(scrapes_have_a_maximum, open_scene, close_scene),
+        cmocka_unit_test_setup_teardown(pages_of_certificates_take_turns, open_scene, close_scene),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "admin/handler.h"
+#include "base/mem.h"
 #include "stats/stats.h"
 
 #include <string.h>
@@ -18,7 +19,7 @@ struct world {
     struct admin_views views;
     struct http_peer peer;
     struct admin_response response;
-    enum err certs_error;
+    struct store *store;
 };
 
 static void fake_metrics(void *arg, struct metrics_input *in)
@@ -39,11 +40,12 @@ static void fake_dump(void *arg, bool is_json, struct buf *out)
     buf_add_str(out, is_json ? STR("json dump") : STR("text dump"));
 }
 
-static enum err fake_certs(void *arg, struct buf *out)
+static struct certs_world fake_certs(void *arg)
 {
-    const struct world *w = arg;
-    buf_add_str(out, STR("[]\n"));
-    return w->certs_error;
+    struct world *w = arg;
+    return (struct certs_world){
+        .world = {.snapshot = &w->snapshot, .store = w->store}
+    };
 }
 
 static enum err fake_each_diag(void *arg, diag_fn *fn, void *fn_arg)
@@ -66,6 +68,7 @@ static int make_world(void **state)
     assert_int_equal(stats_create(2, &w.stats, &fd), E_OK);
     close(fd);
     snapshot_init(&w.snapshot);
+    assert_int_equal(store_new(&w.store), E_OK);
     w.views = (struct admin_views){.arg = &w,
                                    .stats = w.stats,
                                    .metrics = fake_metrics,
@@ -82,8 +85,9 @@ static int make_world(void **state)
 static int free_world(void **state)
 {
     struct world *w = *state;
-    admin_response_drop_scrape(&w->response);
+    admin_response_drop_rest(&w->response);
     buf_fini(&w->response.body);
+    store_free(w->store);
     snapshot_fini(&w->snapshot);
     stats_close(w->stats);
     return 0;
@@ -95,7 +99,7 @@ static uint16_t ask(struct world *w, const char *method, const char *target)
         .method = str_from_cstr(method), .target = str_from_cstr(target), .peer = &w->peer};
     struct buf body = w->response.body;
     buf_reset(&body);
-    admin_response_drop_scrape(&w->response);
+    admin_response_drop_rest(&w->response);
     w->response = (struct admin_response){.body = body};
     admin_respond(&w->views, &r, &w->response);
     buf_add_char(&w->response.body, 0);
@@ -195,14 +199,20 @@ static void debug_is_for_the_loopback(void **state)
 static void dump_and_diagnostics_in_both_forms(void **state)
 {
     struct world *w = *state;
+    const struct http_request certs_request = {
+        .method = STR("GET"), .target = STR("/debug/certs"), .peer = &w->peer};
     assert_int_equal(ask(w, "GET", "/debug/dump"), 200);
     assert_true(says(w, "json dump"));
     assert_int_equal(ask(w, "GET", "/debug/dump?output=text"), 200);
     assert_true(says(w, "text dump"));
     assert_int_equal(ask(w, "GET", "/debug/certs"), 200);
-    assert_string_equal(w->response.body.p, "[]\n");
-    w->certs_error = E_NOMEM;
-    assert_int_equal(ask(w, "GET", "/debug/certs"), 500);
+    assert_non_null(w->response.page); /* makes the body */
+    admin_response_drop_rest(&w->response);
+    mem_fail_from(1);
+    admin_respond(&w->views, &certs_request, &w->response);
+    mem_fail_from(0);
+    assert_int_equal(w->response.status, 500);
+    assert_null(w->response.page);
     assert_int_equal(ask(w, "GET", "/debug/diagnostics"), 200);
     assert_true(says(w, "\"reason\": \"InvalidHost\"") && says(w, "\"line\": 7"));
     assert_int_equal(ask(w, "GET", "/debug/diagnostics?output=text"), 200);
