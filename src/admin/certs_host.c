@@ -26,16 +26,6 @@ static bool host_has(const struct snap_tls_host *h, struct str namespace_name, s
 
 /* ---- of an entry ---- */
 
-static bool does_cover(const struct tls_certificate *certificate, struct str host)
-{
-    char lower[SNAP_HOST_BYTES_MAX];
-    struct wr w = wr_make(lower, sizeof(lower));
-    for (size_t i = 0; i < host.n; i++) {
-        wr_char(&w, ascii_lower(host.p[i]));
-    }
-    return !w.bad && tls_certificate_covers(certificate, str_make(lower, host.n));
-}
-
 /* What an authority says of one that clients see. */
 static void staple_look(const struct certs *c, struct row *r)
 {
@@ -50,7 +40,8 @@ static void staple_look(const struct certs *c, struct row *r)
 static void row_fill(struct certs *c, struct row *r)
 {
     row_look(c, r);
-    if (r->certificate != NULL && r->host.n > 0 && !does_cover(r->certificate, r->host)) {
+    if (r->certificate != NULL && r->host.n > 0 &&
+        !tls_certificate_covers(r->certificate, r->host)) {
         row_problem(r, "does not cover the host", "have one made that names this host");
     }
     r->is_served = host_has(host_find(c, r->host), r->namespace_name, r->secret);

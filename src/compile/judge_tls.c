@@ -76,23 +76,13 @@ static void field_set(const struct tls_judge *j, uint32_t entry, const char *mor
     buf_addf(&j->c->field, "spec.tls[%u].%s", entry, more);
 }
 
-static bool does_cover(const struct tls_certificate *certificate, struct str host)
-{
-    char lower[SNAP_HOST_BYTES_MAX];
-    struct wr w = wr_make(lower, sizeof(lower));
-    for (size_t i = 0; i < host.n; i++) {
-        wr_char(&w, ascii_lower(host.p[i]));
-    }
-    return !w.bad && tls_certificate_covers(certificate, str_make(lower, host.n));
-}
-
 static void hosts_judge(const struct tls_judge *j, uint32_t entry,
                         const struct tls_certificate *certificate)
 {
     const struct ingress_tls *t = &j->in->tls[entry];
     for (uint32_t i = 0; i < t->host_n; i++) {
         if (!host_is_usable(t->hosts[i]) || t->hosts[i].n == 0 ||
-            does_cover(certificate, t->hosts[i])) {
+            tls_certificate_covers(certificate, t->hosts[i])) {
             continue;
         }
         field_set(j, entry, "hosts");

@@ -42,7 +42,7 @@ enum tls_fault tls_certificate_judge(const struct tls_certificate *c, int64_t no
  * common name, as ingress-nginx does it. */
 typedef void tls_name_fn(void *arg, struct str name);
 void tls_certificate_each_name(const struct tls_certificate *c, tls_name_fn *fn, void *arg);
-/* host is a name in lower case, an address, or a wildcard as Ingresses have it ("*.example.com"),
+/* host is a name in any case, an address, or a wildcard as Ingresses have it ("*.example.com"),
  * which only the same wildcard covers. A wildcard of the certificate covers exactly one label. */
 bool tls_certificate_covers(const struct tls_certificate *c, struct str host);
 

@@ -349,12 +349,12 @@ bool dns_label_is_valid(struct str s)
 
 bool host_is_covered(struct str host, struct str name)
 {
-    if (str_eq(name, host)) {
+    if (str_eq_nocase(name, host)) {
         return host.n > 0;
     }
     size_t dot = str_find(host, '.');
     return str_has_prefix(name, STR("*.")) && dot > 0 && host.p[0] != '*' &&
-           str_eq(str_from(name, 1), str_from(host, dot));
+           str_eq_nocase(str_from(name, 1), str_from(host, dot));
 }
 
 bool dns_subdomain_is_valid(struct str s)

@@ -34,7 +34,7 @@ enum err host_parse(struct str authority, char *out, struct str *ret_host, uint1
 bool host_is_valid(struct str authority);
 
 /* True when host is name, or name is "*.rest" and host is rest with one label before it: RFC 6125
- * section 6.4.3. Both in lower case; a host that begins with a star is covered by the same name
+ * section 6.4.3. Case does not count; a host that begins with a star is covered by the same name
  * only. */
 bool host_is_covered(struct str host, struct str name);
 

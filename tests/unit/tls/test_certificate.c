@@ -143,6 +143,8 @@ static void names_that_are_covered(void **state)
     } cases[] = {
         {"a.example",     STR_INIT("a.example"),     true },
         {"A.Example",     STR_INIT("a.example"),     true },
+        {"a.example",     STR_INIT("A.eXample"),     true },
+        {"*.a.example",   STR_INIT("X.A.example"),   true },
         {"a.example",     STR_INIT("b.example"),     false},
         {"a.example",     STR_INIT("x.a.example"),   false},
         {"a.example",     STR_INIT(""),              false},
