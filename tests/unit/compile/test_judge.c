@@ -1,18 +1,6 @@
 /* What the compiler says of an Ingress that is not there yet: a table of candidates against one
  * store, and that asking changes nothing. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "../../lib/compiled.h"
-#include "../../lib/manifest_objects.h"
-#include "base/mem.h"
-#include "compile/compile_priv.h"
+#include "judge_bench.h"
 
 #define NGINX "nginx.ingress.kubernetes.io/"
 #define INGRESS(name, created, annotations, class, spec)                                           \
@@ -62,38 +50,9 @@ static const struct compile_options options = {
     .default_service = STR_INIT(""),
 };
 
-struct bench {
-    struct store *store;
-    struct compile *compile;
-    struct compiled state;
-    struct buf text;
-};
-
-static void put(struct bench *b, const char *yaml)
-{
-    assert_true(objects_put(b->store, "test.yaml", str_from_cstr(yaml)));
-}
-
 static int setup(void **state)
 {
-    struct bench *b = calloc(1, sizeof(*b));
-    assert_int_equal(store_new(&b->store), E_OK);
-    assert_int_equal(compile_new(b->store, &options, &b->compile), E_OK);
-    buf_init(&b->text, 1 << 20);
-    put(b, world);
-    assert_int_equal(compile_run(b->compile, compiled_take, &b->state), E_OK);
-    *state = b;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct bench *b = *state;
-    compile_free(b->compile);
-    store_free(b->store);
-    compiled_fini(&b->state);
-    buf_fini(&b->text);
-    free(b);
+    *state = bench_new(&options, world);
     return 0;
 }
 
@@ -106,21 +65,10 @@ static void note(void *arg, const struct diag *d)
              diag_reason_name(d->reason), STR_ARG(d->field));
 }
 
-static struct ingress *candidate_parse(const char *yaml)
-{
-    struct object *o = objects_only(yaml);
-    assert_non_null(o);
-    return (struct ingress *)(void *)o;
-}
-
 static void check(struct bench *b, const char *yaml, const char *expected)
 {
-    struct ingress *in = candidate_parse(yaml);
-    buf_reset(&b->text);
-    assert_int_equal(compile_judge(b->compile, in, note, b), E_OK);
-    buf_add_char(&b->text, '\0');
+    judge(b, yaml, note);
     assert_string_equal(b->text.p, expected);
-    object_free(&in->object);
 }
 
 #define AT   "spec.rules[0].http.paths[0].path\n"
@@ -237,7 +185,7 @@ static void an_update(void **state)
     /* A conflict that is there already is a warning: else nobody could change the rest. */
     put(b, INGRESS("late", "2026-02-01T00:00:00Z", "", "lintel",
                    "  rules:\n" RULE("a.test", "/shop", "Prefix")));
-    assert_int_equal(compile_run(b->compile, compiled_take, &b->state), E_OK);
+    run(b);
     check(b, OLD(RULE("a.test", "/shop", "Prefix")), "warning PathConflict " AT);
 }
 
@@ -250,7 +198,7 @@ static void a_store_that_has_moved_on(void **state)
           "");
     assert_true(store_del(b->store, OBJECT_INGRESS, STR("default"), STR("young")));
     check(b, CANDIDATE("", RULE("y.test", "/", "Prefix")), "");
-    assert_int_equal(compile_run(b->compile, compiled_take, &b->state), E_OK);
+    run(b);
     check(b, CANDIDATE("", RULE("b.test", "/", "Prefix")), "error PathConflict " AT);
 }
 
@@ -262,7 +210,7 @@ static void nothing_changes(void **state)
           "warning DiffersFromNginx metadata.annotations[" NGINX "use-regex]\n"
           "error PathConflict " AT);
     assert_false(compile_is_dirty(b->compile));
-    assert_int_equal(compile_run(b->compile, compiled_take, &b->state), E_OK);
+    run(b);
     assert_int_equal(b->state.emitted_n, emitted);
     buf_reset(&b->text);
     compile_each_diag(b->compile, note, b);
@@ -273,22 +221,9 @@ static void nothing_changes(void **state)
 static void when_memory_is_out(void **state)
 {
     struct bench *b = *state;
-    struct ingress *in = candidate_parse(CANDIDATE(
-        NGINX "x: z", RULE("a.test", "/shop", "Prefix") RULE("free.test", "/a/", "Prefix")));
-    enum err e = E_NOMEM;
-    size_t nth = 0;
-    for (; e != E_OK && nth < 1000; nth++) {
-        buf_reset(&b->text);
-        assert_true(buf_reserve(&b->text, 4096));
-        mem_fail_from(nth + 1);
-        e = compile_judge(b->compile, in, note, b);
-        mem_fail_from(0);
-        assert_true(e == E_OK || e == E_NOMEM);
-        assert_true(e == E_OK || b->text.n == 0); /* all or nothing */
-    }
-    assert_int_equal(e, E_OK);
-    assert_true(nth > 3);
-    object_free(&in->object);
+    const char *yaml = CANDIDATE(NGINX "x: z", RULE("a.test", "/shop", "Prefix")
+                                                   RULE("free.test", "/a/", "Prefix"));
+    assert_true(judge_without_memory(b, yaml, note) > 3);
 }
 
 int main(void)
