@@ -84,11 +84,11 @@ struct tls_conn { /* first in the side's own struct, which is freed with it */
     struct tls_trouble trouble;
 };
 
-/* For how long the handshake has been going on, waiting for its turn included; by the loop's time.
- */
+/* For how long the handshake has been going on, waiting for its turn included. By the clock: a
+ * whole one may fit into a single tick of the loop. */
 static inline usec_t tls_conn_shakes_for(const struct tls_conn *c)
 {
-    return loop_now(c->transport->loop) - c->begun_at;
+    return clock_monotonic() - c->begun_at;
 }
 
 /* Opens t over fd by c, a cleared struct but for shared and side. Takes fd and c (from

@@ -299,7 +299,7 @@ static enum err conn_begin(struct tls_conn *c)
         return E_OK;
     }
     c->has_begun = true;
-    c->begun_at = loop_now(c->transport->loop);
+    c->begun_at = clock_monotonic();
     enum err e = c->side->begin == NULL ? E_OK : c->side->begin(c);
     return e == E_OK ? E_OK : conn_break(c, e);
 }
